@@ -1,0 +1,45 @@
+"""What every test shares: the skip list. A skip that tests/real/skips.txt does not name fails the run."""
+
+import fnmatch
+from pathlib import Path
+
+import pytest
+
+SKIPS = Path(__file__).parent / "real" / "skips.txt"
+
+
+def allowed() -> list[str]:
+    lines = (line.strip() for line in SKIPS.read_text().splitlines())
+    return [line.split("|")[0].strip() for line in lines if line and not line.startswith("#")]
+
+
+class SkipGuard:
+    """Collects skips and turns those nobody allowed into a failed run."""
+
+    def __init__(self) -> None:
+        self.unnamed: list[str] = []
+        self.patterns = allowed()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail") and not self._named(report.nodeid):
+            self.unnamed.append(report.nodeid)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped and not self._named(report.nodeid):
+            self.unnamed.append(report.nodeid)
+
+    def _named(self, nodeid: str) -> bool:
+        return any(fnmatch.fnmatch(nodeid, pattern) for pattern in self.patterns)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.unnamed and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for nodeid in self.unnamed:
+            terminalreporter.write_line(f"FAILED: skipped, and tests/real/skips.txt does not name it: {nodeid}", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SkipGuard(), "cais-skips")
