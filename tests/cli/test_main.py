@@ -81,8 +81,10 @@ def test_a_verb_of_compose_that_is_not_there_yet_says_so(verb: str, capsys: pyte
 
 def test_global_options_stand_before_the_verb() -> None:
     options, version, rest = read_globals(
-        ["-f", "a.yaml", "--file=b.yaml", "-p", "shop", "--profile", "x", "--profile", "y"]
-        + ["--env-file", "e", "--ansi", "never", "--dry-run", "ps", "-a"]
+        [
+            *("-f", "a.yaml", "--file=b.yaml", "-p", "shop", "--profile", "x", "--profile", "y"),
+            *("--env-file", "e", "--ansi", "never", "--dry-run", "ps", "-a"),
+        ]
     )
     assert options == GlobalOptions(
         files=("a.yaml", "b.yaml"),

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from cais.diag.api import CaisError
 
 BOOL, STRING, INT, STRINGS = "bool", "string", "int", "stringArray"
-WIDTH = 80  # Docker wraps its help at 80 columns where it cannot ask the terminal
+WIDTH = 79  # Docker leaves one of 80 columns free (docker/cli, cli/cobra.go, wrappedFlagUsages)
 
 
 class Flag(NamedTuple):
@@ -245,9 +245,12 @@ def options_text(flags: tuple[Flag, ...], width: int = WIDTH) -> str:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    lines = [""]
-    for word in text.split():
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-            lines.append("")
-        lines[-1] += f" {word}" if lines[-1] else word
-    return lines
+    """Lines as pflag breaks them: five columns early, unless what remains fits (spf13/pflag, `wrapN`)."""
+    lines = []
+    while len(text) >= width:
+        cut = text.rfind(" ", 0, width - 5)
+        if cut <= 0:
+            break
+        lines.append(text[:cut])
+        text = text[cut + 1 :]
+    return [*lines, text]
