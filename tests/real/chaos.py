@@ -1,0 +1,113 @@
+"""What a kill at a bad moment may leave: nothing. Shared by tests/real/test_kill.py (a few rounds) and bench/soak.py."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+STACK = """
+services:
+  db:
+    image: postgres:16
+    environment: {POSTGRES_PASSWORD: chaos, POSTGRES_HOST_AUTH_METHOD: trust}
+    volumes: [data:/var/lib/postgresql/data]
+    restart: always
+    healthcheck: {test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres], interval: 100ms, timeout: 5s, retries: 600}
+  writer:
+    image: postgres:16
+    user: postgres
+    entrypoint: [bash, /writer.sh]
+    volumes: ["./writer.sh:/writer.sh:ro", "acks:/acks"]
+    environment: {PGHOST: db, PGUSER: postgres}
+    depends_on: {db: {condition: service_healthy}}
+    restart: always
+    init: true
+  idle:
+    image: debian:bookworm-slim
+    command: [sleep, "100000"]
+    init: true
+volumes: {data: {}, acks: {}}
+"""
+
+# One row a turn; the number goes to the volume `acks` only after the server has acknowledged the commit.
+WRITER = """\
+psql -q -c 'create table if not exists t (n bigserial primary key)' || exit 1
+while n=$(psql -qAt -c 'insert into t default values returning n'); do echo "$n" >>/acks/list; done
+exit 1
+"""
+
+
+def write_stack(project: Any) -> None:
+    project.write("compose.yaml", STACK)
+    project.write("writer.sh", WRITER, 0o755)
+
+
+def processes(marker: str) -> list[str]:
+    """Command lines of every process that belongs to the project: its state path or its name stands in environment,
+    mounts or arguments. Zombies do not count."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                continue
+            if marker in (entry / "mountinfo").read_text() or marker in (entry / "environ").read_text(errors="replace"):
+                found.append(f"{entry.name} {(entry / 'cmdline').read_text()[:80]!r}")
+        except OSError:
+            continue
+    return found
+
+
+def mounts(marker: str) -> list[str]:
+    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if marker in line]
+
+
+def interfaces() -> set[str]:
+    return set(os.listdir("/sys/class/net"))
+
+
+def kill_supervisor(project: Any) -> None:
+    """SIGKILL to the supervisor, if one runs now."""
+    lock = Path(project.env["CAIS_STATE"])
+    pid = project.supervisor()
+    if pid:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    assert lock
+
+
+def left_after_kill(project: Any, before: set[str], seconds: float = 5.0) -> list[str]:
+    """What is still there of the project `seconds` after: processes, mounts, interfaces; [] is what must be."""
+    marker = project.env["CAIS_STATE"]
+    until = time.monotonic() + seconds
+    while True:
+        rest = [p for p in processes(marker) if "-m\\x00cais" not in p and "pytest" not in p]
+        rest += mounts(marker) + sorted(interfaces() - before)
+        if not rest or time.monotonic() > until:
+            return rest
+        time.sleep(0.05)
+
+
+def acknowledged_and_kept(project: Any) -> tuple[set[int], set[int]]:
+    """Row numbers the writer saw acknowledged, and those in the table now (the stack is up)."""
+    acks = project.exec("db", "psql", "-U", "postgres", "-qAt", "-c", "select n from t").stdout.split()
+    listed = project.run("exec", "-T", "writer", "cat", "/acks/list", check=False).stdout.split()
+    return {int(n) for n in listed if n.isdigit()}, {int(n) for n in acks}
+
+
+def run_and_kill(project: Any, verb: list[str], delay: float) -> None:
+    """Start a verb, wait, SIGKILL the supervisor and the command together."""
+    command = project.popen(*verb, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        command.wait(delay)
+    except subprocess.TimeoutExpired:
+        pass
+    kill_supervisor(project)
+    command.kill()
+    command.wait()
+    kill_supervisor(project)  # the command may have made one in between
