@@ -68,6 +68,7 @@ class InstanceSpec(Struct, frozen=True, kw_only=True):
     log: Log = Log()
     oneoff: bool = False  # `cais run`
     attach: bool = True
+    stdin_open: bool = False  # stdin is a pipe nobody closes, instead of /dev/null
     remove_on_exit: bool = False
     labels: dict[str, str] = {}
     image: str = ""  # as `ps` shows it
@@ -84,6 +85,7 @@ class Desired(Struct, frozen=True, kw_only=True):
     project: str
     networks: tuple[NetworkSpec, ...]
     instances: tuple[InstanceSpec, ...]
+    empty: tuple[str, ...] = ()  # services scaled to nothing
     config_files: tuple[str, ...] = ()
     working_dir: str = ""
 
@@ -111,6 +113,8 @@ class InstanceState(Struct, frozen=True, kw_only=True):
     waits_for: str = ""  # "postgres to be healthy"
     error: str = ""  # why it could not start
     health_log: tuple[str, ...] = ()  # last outputs of a failing check
+    streak: int = 0  # checks that failed in a row
+    config_hash: str = ""
 
 
 class Event(Struct, frozen=True, kw_only=True):

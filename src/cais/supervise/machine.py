@@ -182,7 +182,6 @@ Action = AskDependencies | Spawn | Signal | Timer | Probe | Tell | Remove
 Step = tuple[Life, tuple[Action, ...]]
 
 
-
 def step(life: Life, event: Event) -> Step:
     """The next life, and what must be done for it."""
     match event:
@@ -315,7 +314,7 @@ def _ended(life: Life, *told: Action) -> Step:
 
 
 def _stop(life: Life, then: str, grace: float | None) -> Step:
-    if life.phase == "removing" or life.goal == "gone" and then != "gone" and life.phase == "stopping":
+    if life.phase == "removing" or (life.goal == "gone" and then != "gone" and life.phase == "stopping"):
         return life, ()
     life = life._replace(goal=then, grace=life.spec.stop_grace if grace is None else grace)
     overtime = _overtime(life)

@@ -13,7 +13,7 @@ import struct
 import msgspec
 from msgspec import Struct
 
-from cais.sandbox.api import Process
+from cais.sandbox.api import NetworkSpec, Process
 from cais.supervise.api import Desired, Event, InstanceSpec, InstanceState
 
 PROTOCOL = 1
@@ -103,8 +103,10 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag="snapshot"):
     since: float
     states: tuple[InstanceState, ...]
     specs: tuple[InstanceSpec, ...] = ()
+    networks: tuple[NetworkSpec, ...] = ()
     config_files: tuple[str, ...] = ()
     working_dir: str = ""
+    gone: bool = False  # no supervisor, and the last one did not end in good order
 
 
 class Began(Struct, frozen=True, kw_only=True, tag="began"):
@@ -142,8 +144,8 @@ class Told(Struct, frozen=True, kw_only=True, tag="told"):
 Request = Status | Apply | Command | Exec | Run | Wait | Watch | Forward
 Reply = Hello | Told | Snapshot | Began | Done
 
-_requests = msgspec.json.Decoder(Request)
-_replies = msgspec.json.Decoder(Reply)
+_requests: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
 def decode_request(data: bytes) -> Request:

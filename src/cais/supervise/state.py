@@ -1,11 +1,11 @@
 """Where a project's state lies, and its one state file.
 
-    <project>/            0700
-      state.json          0600, replaced in one rename: what was wanted, what is, who supervises
-      control.sock        0600, of the living supervisor
-      lock                flock'ed as long as a supervisor lives, or one is being made
-      supervisor.log      what went wrong inside Cais
-      logs/ uppers/ volumes/ anonymous/
+<project>/            0700
+  state.json          0600, replaced in one rename: what was wanted, what is, who supervises
+  control.sock        0600, of the living supervisor
+  lock                flock'ed as long as a supervisor lives, or one is being made
+  supervisor.log      what went wrong inside Cais
+  logs/ uppers/ volumes/ anonymous/
 """
 
 import fcntl
@@ -16,7 +16,8 @@ import msgspec
 from msgspec import Struct
 
 from cais.paths import private_dir, project_home
-from cais.supervise.api import InstanceSpec, InstanceState, NetworkSpec
+from cais.sandbox.api import NetworkSpec
+from cais.supervise.api import InstanceSpec, InstanceState
 
 
 class Kept(Struct, frozen=True, kw_only=True):

@@ -100,7 +100,7 @@ def arrived(life: Life, *, wait: bool) -> tuple[bool, str]:
 
 
 def in_layers(depends: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """Services in layers: each needs only services of earlier ones. What a cycle holds comes last (loaders refuse it)."""
+    """Services in layers: each needs only services of earlier ones. A cycle (loaders refuse it) comes last."""
     left = {name: {d for d in needs if d in depends} for name, needs in depends.items()}
     layers: list[list[str]] = []
     while left:

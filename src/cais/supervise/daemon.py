@@ -1,0 +1,159 @@
+"""Making a supervisor: a forked daemon of the command that needs one, and the socket by which it is found.
+
+Forked rather than started anew: what the command has imported is there already, and its memory is shared. The
+command takes the lock, binds the socket and then forks, so it can connect at once; the lock (flock(2), it belongs
+to the open file, not to the process) goes on in the daemon until that dies, however it dies.
+"""
+
+import contextlib
+import fcntl
+import gc
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cais.diag.api import CaisError
+from cais.supervise.connect import connect, short_path
+
+if TYPE_CHECKING:
+    from cais.supervise.supervisor import SandboxFactory
+
+PATIENCE = 10.0  # seconds in which a supervisor that is starting or ending must have got on with it
+
+
+def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) -> socket.socket:
+    """A connection to this project's supervisor, which is started when there is none.
+
+    The caller has to read `Hello` first: no Hello means that it met a supervisor in its last moment.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        sock = connect(home)
+        if sock is not None:
+            return sock
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)  # one is starting, or ending: soon there is a socket, or no lock
+            if time.monotonic() > end:
+                raise CaisError(
+                    f"cannot reach the supervisor of {project}: it holds its lock but does not answer",
+                    hint=f"look at {home / 'supervisor.log'}; end it with 'kill {_holder(home)}'",
+                ) from None
+            time.sleep(0.01)
+            continue
+        try:
+            listener = _listen(home)
+            _fork(home, project, factory, version, lock, listener)
+        finally:
+            os.close(lock)
+
+
+def _holder(home: Path) -> str:
+    try:
+        return (home / "lock").read_text().strip() or "PID"
+    except OSError:
+        return "PID"
+
+
+def _listen(home: Path) -> socket.socket:
+    (home / "control.sock").unlink(missing_ok=True)  # of one that was killed: the lock says so
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        with short_path(home, "control.sock") as path:
+            listener.bind(path)
+    finally:
+        os.umask(mask)
+    listener.listen(64)
+    return listener
+
+
+def _fork(
+    home: Path, project: str, factory: "SandboxFactory", version: str, lock: int, listener: socket.socket
+) -> None:
+    """Double fork, setsid: the daemon is nobody's child and has no terminal (daemon(7))."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    gc.collect()
+    gc.freeze()  # pages that both processes only read stay shared
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setsid()
+            if os.fork() == 0:
+                _daemon(home, project, factory, version, lock, listener)
+            status = 0
+        except BaseException as error:
+            os.write(2, f"cais: the supervisor could not start: {error}\n".encode())
+        finally:
+            os._exit(status)
+    gc.unfreeze()
+    listener.close()
+    os.waitpid(child, 0)
+
+
+def _daemon(
+    home: Path, project: str, factory: "SandboxFactory", version: str, lock: int, listener: socket.socket
+) -> None:
+    status = 1
+    try:
+        os.umask(0o077)
+        os.chdir("/")
+        _only(home, {lock, listener.fileno()})
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
+            comm.write("cais-supervisor"[:15])
+        _serve(home, project, factory, version, listener)
+        status = 0
+    except BaseException:
+        import traceback
+
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
+def _only(home: Path, keep: set[int]) -> None:
+    """Close what the command had open; stdin and stdout are /dev/null, stderr is the supervisor's log."""
+    import signal
+
+    log = os.open(home / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    os.dup2(log, 2)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd not in keep:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+    signal.set_wakeup_fd(-1)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGWINCH):
+        signal.signal(signum, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def _serve(home: Path, project: str, factory: "SandboxFactory", version: str, listener: socket.socket) -> None:
+    import asyncio
+
+    from cais.supervise.supervisor import Supervisor
+
+    async def serve() -> None:
+        supervisor = Supervisor(home, project, factory, version=version)
+        await supervisor.serve(listener)
+
+    try:
+        asyncio.run(serve())
+    finally:
+        # The name first, then the socket, at last (with the process) the lock: nobody finds half a supervisor.
+        (home / "control.sock").unlink(missing_ok=True)
+        listener.close()

@@ -1,0 +1,350 @@
+"""Acts for one instance: carries out what `machine.step` says and tells it what happened.
+
+Owns the instance's pipes, log, timers and upper. Everything here runs in the supervisor's one thread.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from cais.sandbox.api import PortSpec, Refused
+from cais.supervise import machine
+from cais.supervise.api import InstanceSpec, InstanceState
+from cais.supervise.logs import ERR, OUT, LogWriter, log_path, remove_logs
+from cais.supervise.machine import Life
+from cais.supervise.state import remove_tree
+
+if TYPE_CHECKING:
+    from cais.supervise.supervisor import Supervisor
+
+# The kernel closes a dead instance's pipes at once; only a descriptor passed out of it could hold one open.
+DRAIN = 2.0
+READ = 256 * 1024
+
+
+class Instance:
+    """One replica: its life and what belongs to it."""
+
+    def __init__(self, supervisor: "Supervisor", spec: InstanceSpec, *, created: float = 0.0) -> None:
+        self.supervisor = supervisor
+        self.life = Life(spec)
+        self.created = created or time.time()
+        self.addresses: dict[str, str] = {}
+        self.ports: tuple[PortSpec, ...] = ()
+        self.waits_for = ""
+        self.no_deps = False
+        self.culprit = ""  # id of the dependency that failed it
+        self.keep_volumes = True  # at removal; `remove -v` and a removal for good throw them away
+        self.gone = asyncio.Event()
+        self.stdio: tuple[int, int, int] | None = None  # a one-off's, from its client
+        self.on_terminal: Callable[[int], None] | None = None  # who wants the pty's master
+        self._timers: dict[type, asyncio.TimerHandle] = {}
+        self._readers: set[int] = set()
+        self._stdin = -1
+        self._drained = asyncio.Event()
+        self._log: LogWriter | None = None
+        self._failed = ""  # a step after exec that failed (a port), told instead of the exit
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def spec(self) -> InstanceSpec:
+        return self.life.spec
+
+    @property
+    def busy(self) -> bool:
+        """Something of it runs or is about to."""
+        return self.life.phase in ("waiting", "starting", "running", "restarting", "stopping", "removing")
+
+    def state(self) -> InstanceState:
+        life = self.life
+        return InstanceState(
+            id=life.spec.id,
+            service=life.spec.service,
+            number=life.spec.number,
+            phase=life.phase,
+            health=life.health,
+            pid=life.pid,
+            exit_code=life.exit_code,
+            created=self.created,
+            started=life.started,
+            finished=life.finished,
+            restarts=life.restarts,
+            addresses=self.addresses if life.pid else {},
+            ports=self.ports if life.pid else (),
+            waits_for=self.waits_for if life.phase == "waiting" else "",
+            error=life.error,
+            health_log=life.health_log,
+            streak=life.streak,
+            config_hash=life.spec.config_hash,
+        )
+
+    def restore(self, state: InstanceState) -> None:
+        """Take over what a supervisor before this one knew. Whatever ran then is dead: 137, as after a kill -9."""
+        was_live = state.phase in ("starting", "running", "restarting", "stopping", "removing")
+        self.created = state.created
+        self.life = self.life._replace(
+            phase="exited" if state.started else "created",
+            run=1 if state.started else 0,
+            started=state.started,
+            finished=state.finished if not was_live else time.time(),
+            exit_code=137 if was_live else state.exit_code,
+            restarts=state.restarts,
+            error=state.error,
+        )
+
+    # -- the machine ----------------------------------------------------------------------------------------------
+
+    def feed(self, event: machine.Event) -> None:
+        self.life, actions = machine.step(self.life, event)
+        for action in actions:
+            self._do(action)
+        self.supervisor.changed()
+
+    def _do(self, action: machine.Action) -> None:
+        match action:
+            case machine.AskDependencies():
+                self.culprit = ""
+                self.supervisor.reconsider_soon()
+            case machine.Spawn(run):
+                self._task(self._spawn(run))
+            case machine.Signal(signum):
+                self.supervisor.signal(self.spec.id, signum)
+            case machine.Timer(seconds, event):
+                self._timer(seconds, event)
+            case machine.Probe(run, probe):
+                self._task(self._probe(run, probe))
+            case machine.Tell(kind, detail):
+                self._tell(kind, detail)
+            case machine.Remove():
+                self._task(self._remove())
+
+    def _tell(self, kind: str, detail: str) -> None:
+        if kind == "started" and self._log:
+            self._log.note("started")
+        if kind in ("stopped", "failed") or (kind == "exited" and self.life.phase == "exited"):
+            for timer in self._timers.values():
+                timer.cancel()
+            self._timers.clear()
+            self._close_log()
+        self.supervisor.tell(self, kind, detail)
+
+    def _timer(self, seconds: float, event: machine.Event) -> None:
+        if old := self._timers.pop(type(event), None):
+            old.cancel()
+
+        def fire() -> None:
+            self._timers.pop(type(event), None)
+            self.feed(event._replace(at=time.time()) if isinstance(event, machine.ProbeDue) else event)
+
+        self._timers[type(event)] = asyncio.get_running_loop().call_later(seconds, fire)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self.supervisor.check)
+
+    # -- start ----------------------------------------------------------------------------------------------------
+
+    async def _spawn(self, run: int) -> None:
+        spec = self.spec
+        ours: list[int] = []  # given to the child, closed here afterwards
+        try:
+            stdio = self._stdio(ours)
+            self._failed = ""
+            self.supervisor.exits[spec.id] = lambda code: self._exit(run, code)
+            sandbox = await self.supervisor.sandbox()
+            try:
+                spawned = await sandbox.spawn(spec.id, spec.root, spec.process, spec.net, stdio)
+            finally:
+                for fd in ours:
+                    os.close(fd)
+            if spawned.tty >= 0:
+                self._take_terminal(spawned.tty)
+        except (Refused, OSError) as error:
+            self.supervisor.exits.pop(spec.id, None)
+            self._close_pipes()
+            why = f"{error.step}: {error.why}" if isinstance(error, Refused) else str(error)
+            if self._log:
+                self._log.note("closed")
+            self.feed(machine.SpawnFailed(run, why, time.time()))
+            return
+        self.addresses = spawned.addresses
+        ports: list[PortSpec] = []
+        try:
+            for port in spec.ports:
+                ports.append(await sandbox.publish(spec.id, port))
+        except (Refused, OSError) as error:
+            self._failed = f"{error.step}: {error.why}" if isinstance(error, Refused) else str(error)
+            sandbox.signal(spec.id, 9)
+        self.ports = tuple(ports)
+        if not self._failed:
+            self.feed(machine.Spawned(run, spawned.pid, time.time()))
+
+    def _stdio(self, ours: list[int]) -> tuple[int, int, int]:
+        """The child's stdin, stdout and stderr; `ours` gets what is to be closed after the spawn."""
+        spec = self.spec
+        if self.stdio is not None:
+            ours += [fd for fd in self.stdio if fd >= 0]
+            given, self.stdio = self.stdio, (-1, -1, -1)  # a restart of a one-off has no client to talk to
+            return given
+        if self.on_terminal is not None:
+            return (-1, -1, -1)
+        if self._log is None:
+            self._log = LogWriter(log_path(self.supervisor.home, spec.id), spec.log)
+        self._drained.clear()
+        if spec.process.tty:
+            return (-1, -1, -1)
+        stdin = -1
+        if spec.stdin_open:
+            stdin, self._stdin = os.pipe2(os.O_CLOEXEC)
+            ours.append(stdin)
+        pairs = []
+        for stream in (OUT, ERR):
+            reading, writing = os.pipe2(os.O_CLOEXEC)
+            os.set_blocking(reading, False)
+            ours.append(writing)
+            pairs.append(writing)
+            self._watch(reading, stream)
+        return (stdin, pairs[0], pairs[1])
+
+    def _take_terminal(self, master: int) -> None:
+        if self.on_terminal is not None:
+            self.on_terminal(master)
+            os.close(master)
+            return
+        os.set_blocking(master, False)
+        self._watch(master, OUT)
+
+    def _watch(self, fd: int, stream: int) -> None:
+        self._readers.add(fd)
+        asyncio.get_running_loop().add_reader(fd, self._read, fd, stream)
+
+    def _read(self, fd: int, stream: int) -> None:
+        try:
+            data = os.read(fd, READ)
+        except BlockingIOError:
+            return
+        except OSError:  # EIO: the last one on the other side of a pty has gone
+            data = b""
+        if data:
+            if self._log:
+                self._log.feed(stream, data)
+            return
+        self._close_pipe(fd)
+        if self._log:
+            self._log.end(stream)
+        if not self._readers:
+            self._drained.set()
+
+    # -- end ------------------------------------------------------------------------------------------------------
+
+    def _exit(self, run: int, code: int) -> None:
+        self._task(self._exited(run, code))
+
+    async def _exited(self, run: int, code: int) -> None:
+        """Its pid 1 has ended: take what is left in the pipes, then tell."""
+        at = time.time()
+        if self._readers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), DRAIN)
+        self._close_pipes()
+        try:
+            if self.spec.ports and self.supervisor.has_sandbox:
+                await (await self.supervisor.sandbox()).unpublish(self.spec.id)
+        except (Refused, OSError) as error:
+            self.supervisor.complain(f"unpublish {self.spec.id}: {error}")
+        self.ports = ()
+        if self._failed:
+            self.feed(machine.SpawnFailed(run, self._failed, at, exit_code=128))
+            return
+        if self._log:
+            self._log.note(f"exited {code}")
+        self.feed(machine.Exited(run, code, at))
+
+    def _close_pipe(self, fd: int) -> None:
+        asyncio.get_running_loop().remove_reader(fd)
+        self._readers.discard(fd)
+        os.close(fd)
+
+    def _close_pipes(self) -> None:
+        for fd in list(self._readers):
+            self._close_pipe(fd)
+        if self._stdin >= 0:
+            os.close(self._stdin)
+            self._stdin = -1
+
+    def _close_log(self) -> None:
+        if self._log and not self._readers:
+            self._log.note("closed")
+            self._log.close()
+            self._log = None
+
+    async def _remove(self) -> None:
+        """Nothing of it runs: throw away what belonged to it alone."""
+        spec = self.spec
+        self._close_log()
+        await asyncio.get_running_loop().run_in_executor(None, self._remove_files)
+        self.supervisor.forget(self)
+        self.gone.set()
+        self.supervisor.tell(self, "removed", "")
+        self.supervisor.exits.pop(spec.id, None)
+
+    def _remove_files(self) -> None:
+        remove_tree(Path(self.spec.root.upper))
+        remove_logs(self.supervisor.home, self.spec.id)
+        if not self.keep_volumes:
+            for volume in self.spec.volumes:
+                remove_tree(Path(volume))
+
+    # -- health ---------------------------------------------------------------------------------------------------
+
+    async def _probe(self, run: int, probe: int) -> None:
+        """One healthcheck: the command inside the instance, its output kept, its time limited."""
+        health = self.spec.health
+        assert health is not None
+        token = f"{self.spec.id}/health/{run}.{probe}"
+        loop = asyncio.get_running_loop()
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(reading, False)
+        output = bytearray()
+        ended: asyncio.Future[int] = loop.create_future()
+
+        def take() -> None:
+            try:
+                while data := os.read(reading, 65536):
+                    if len(output) < machine.HEALTH_OUTPUT:
+                        output.extend(data[: machine.HEALTH_OUTPUT - len(output)])
+                loop.remove_reader(reading)
+            except BlockingIOError:
+                pass
+
+        loop.add_reader(reading, take)
+        self.supervisor.exits[token] = lambda code: None if ended.done() else ended.set_result(code)
+        process = replace(self.spec.process, argv=health.argv, tty=False, init=False)
+        code = -1
+        try:
+            sandbox = await self.supervisor.sandbox()
+            try:
+                await sandbox.enter(self.spec.id, process, (-1, writing, writing), token)
+            finally:
+                os.close(writing)
+            code = await asyncio.wait_for(asyncio.shield(ended), health.timeout or None)
+        except TimeoutError:
+            self.supervisor.signal(token, 9)
+            output[:] = f"the check took longer than {health.timeout:g} s".encode()
+        except (Refused, OSError) as error:
+            output[:] = str(error).encode()
+        finally:
+            take()
+            loop.remove_reader(reading)
+            os.close(reading)
+            if code >= 0:
+                self.supervisor.exits.pop(token, None)
+        self.feed(machine.ProbeEnded(run, probe, code, output.decode(errors="replace").strip(), time.time()))
