@@ -1,0 +1,167 @@
+"""What runs, as commands see it: from the living supervisor, or from the state file when there is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from cais.cli.project import GlobalOptions, load_stack
+from cais.diag.api import CaisError
+from cais.paths import project_home, state_home
+from cais.supervise.api import InstanceSpec, InstanceState
+
+if TYPE_CHECKING:
+    from cais.model.api import Stack
+
+KILLED = 137  # what a shell says of SIGKILL: everything of a stack dies with its supervisor
+
+
+class Instance(NamedTuple):
+    spec: InstanceSpec
+    state: InstanceState
+
+    @property
+    def word(self) -> str:
+        """Its state in Docker's words."""
+        match self.state.phase:
+            case "waiting" | "starting":
+                return "created"
+            case "stopping":
+                return "running"
+            case phase:
+                return phase
+
+
+class View(NamedTuple):
+    """One project. `pid` is the living supervisor's, or 0; `gone` is when one that did not end in order was last seen.
+
+    With `gone`, what had been running is shown as killed, because that is what the kernel did.
+    """
+
+    project: str
+    instances: tuple[Instance, ...]
+    pid: int = 0
+    gone: float = 0.0
+    config_files: tuple[str, ...] = ()
+    working_dir: str = ""
+
+    @property
+    def home(self) -> Path:
+        return project_home(self.project)
+
+
+def view(project: str) -> View | None:
+    """What is known of `project`; None when it has never been up, or is down."""
+    from cais.supervise.state import read_state, supervisor_alive
+
+    home = project_home(project)
+    alive = supervisor_alive(home)
+    if alive:
+        from cais.supervise.client import snapshot
+
+        now = snapshot(project)
+        if now is not None:
+            by_id = {state.id: state for state in now.states}
+            pairs = tuple(Instance(spec, by_id[spec.id]) for spec in now.specs if spec.id in by_id)
+            return View(project, pairs, now.pid, 0.0, now.config_files, now.working_dir)
+    kept = read_state(home)
+    if kept is None:
+        return None
+    gone = _last_seen(home) if kept.pid and not supervisor_alive(home) else 0.0
+    found = []
+    for one in kept.instances:
+        state = one.state
+        if gone and state.phase not in ("created", "exited", "dead"):
+            state = _killed(state, gone)
+        found.append(Instance(one.spec, state))
+    return View(project, tuple(found), 0, gone, kept.config_files, kept.working_dir)
+
+
+def _killed(state: InstanceState, at: float) -> InstanceState:
+    from msgspec.structs import replace
+
+    if not state.started:
+        return replace(state, phase="created", health="", pid=0)
+    return replace(state, phase="exited", exit_code=KILLED, finished=at, health="", pid=0)
+
+
+def _last_seen(home: Path) -> float:
+    """When a supervisor that died without a word last wrote something."""
+    times = [0.0]
+    for place in (home / "state.json", *(home / "logs").glob("*.log")):
+        try:
+            times.append(place.stat().st_mtime)
+        except OSError:
+            continue
+    return max(times)
+
+
+def projects() -> list[View]:
+    """Every project of this user that has a state, by name."""
+    folder = state_home() / "projects"
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except FileNotFoundError:
+        return []
+    return [found for name in names if (found := view(name)) is not None]
+
+
+def which_project(options: GlobalOptions, services: Sequence[str] = ()) -> tuple[str, Stack | None]:
+    """The project that a command is about, by Compose's rule: `-p` alone is enough, else the files say.
+
+    The stack comes along when it was loaded. Every service named must be in it, or have an instance.
+    """
+    if options.project_name and not options.files:
+        return options.project_name, None
+    try:
+        stack = load_stack(options)
+    except CaisError:
+        name = os.environ.get("COMPOSE_PROJECT_NAME", "")
+        if name:
+            return name, None
+        raise
+    return stack.name, stack
+
+
+def need_services(found: View | None, stack: Stack | None, names: Sequence[str]) -> None:
+    """Raise for a service that neither the files nor the running project know."""
+    known = {one.spec.service for one in found.instances} if found else set()
+    if stack is not None:
+        known |= set(stack.services)
+    for name in names:
+        if name not in known:
+            from cais.cli.options import nearest
+
+            near = nearest(name, sorted(known))
+            hint = f"did you mean '{near}'?" if near else f"services: {', '.join(sorted(known)) or 'none'}"
+            raise CaisError(f"no such service: {name}", hint=hint)
+
+
+def one_instance(found: View | None, service: str, index: int) -> Instance:
+    """The running instance of `service` that `exec` and `port` mean; `index` 0 is the first."""
+    here = [one for one in found.instances if one.spec.service == service and not one.spec.oneoff] if found else []
+    running = [one for one in here if one.word == "running"]
+    if index:
+        running = [one for one in running if one.spec.number == index]
+    if not running:
+        which = f'service "{service}"' + (f" (index {index})" if index else "")
+        state = next((one for one in here if not index or one.spec.number == index), None)
+        why = f"it is {state.word}" + (f", {state.state.error}" if state.state.error else "") if state else ""
+        raise CaisError(f"{which} is not running{f': {why}' if why else ''}", hint=f"start it: cais up -d {service}")
+    return min(running, key=lambda one: one.spec.number)
+
+
+def say_gone(found: View | None) -> None:
+    """One line on stderr when the supervisor went without a word."""
+    if found is None or not found.gone:
+        return
+    import sys
+    import time
+
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.gone))
+    print(
+        f"supervisor gone since {when}, and with it all that ran in '{found.project}'; 'cais up -d' resumes",
+        file=sys.stderr,
+    )
