@@ -15,9 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "real"))
 
-from chaos import acknowledged_and_kept, interfaces, left_after_kill, run_and_kill, write_stack  # noqa: E402
-from common import machine  # noqa: E402
-from conftest import Project  # noqa: E402
+from chaos import acknowledged_and_kept, interfaces, left_after_kill, run_and_kill, write_stack
+from common import machine
+
+from conftest import Project
 
 VERBS = {
     "up": ["up", "-d", "--wait"],

@@ -1,4 +1,4 @@
-"""What a kill at a bad moment may leave: nothing. Shared by tests/real/test_kill.py (a few rounds) and bench/soak.py."""
+"""What a kill at a bad moment may leave: nothing. For tests/real/test_kill.py (a few rounds) and bench/soak.py."""
 
 import os
 import signal
