@@ -17,7 +17,7 @@ def base_layer(folder: Path) -> str:
     (layer / "etc/passwd").write_text(PASSWD)
     (layer / "etc/group").write_text(GROUP)
     for name in ("bin", "sbin", "lib", "lib64"):
-        if os.path.islink(f"/{name}"):
+        if os.path.islink(f"/{name}") and not (layer / name).is_symlink():
             (layer / name).symlink_to(os.readlink(f"/{name}"))
     return str(layer)
 

@@ -127,6 +127,7 @@ class Spawned(Struct, frozen=True, kw_only=True):
     pid: int
     addresses: dict[str, str] = {}
     tty: int = -1  # the pty's master in this process, when Process.tty
+    notes: tuple[str, ...] = ()  # what was asked and could not be had (a ulimit above the user's own), in words
 
 
 class Refused(Exception):

@@ -1,0 +1,430 @@
+"""Stack init: pid 1 of a stack. Starts what it is asked to, reaps, reports; ends with its supervisor.
+
+It stays in the host's network namespace (a service with `network_mode: host` is cloned from here, and an ordinary
+user cannot go back to it), and works in the stack's through sockets that a child made there.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple, NoReturn
+
+import msgspec
+
+from cais.sandbox import kernel, nftables, service, wire
+from cais.sandbox.api import Process, Refused
+from cais.sandbox.kernel import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
+from cais.sandbox.messages import (
+    AddBridge,
+    DeleteLink,
+    Done,
+    Enter,
+    Exited,
+    Link,
+    Ready,
+    Reply,
+    Report,
+    Request,
+    Spawn,
+    StartBorder,
+)
+from cais.sandbox.netlink import Links
+
+_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_reports: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
+
+
+class Network(NamedTuple):
+    """The stack's network namespace, held by these descriptors alone."""
+
+    namespace: int
+    links: Links
+    nft: socket.socket
+    egress: int
+
+
+class Child:
+    """A process this one has cloned. `waiting` is the number of the request to answer when it has exec'ed."""
+
+    def __init__(self, name: str, pid: int, status: socket.socket, waiting: int) -> None:
+        self.name, self.pid, self.status, self.waiting = name, pid, status, waiting
+        self.pidfd = os.pidfd_open(pid)
+        self.fds: dict[str, int] = {}
+        self.notes: tuple[str, ...] = ()
+        self.failed: Report | None = None
+        self.process = Process(argv=())
+        self.ids: tuple[int, int] | None = None
+        self.is_instance = False
+        self.upper = ""
+
+
+def main(channel: socket.socket, mount_point: str, nofile: tuple[int, int], *, single: bool) -> NoReturn:
+    """Runs in the new process; the first message it gets says that its uid map is written."""
+    code = 1
+    try:
+        Init(channel, mount_point, nofile, single=single).run()
+        code = 0
+    except BaseException as error:
+        with suppress(OSError):
+            why = error.why if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
+            at = error.step if isinstance(error, Refused) else "stack init"
+            wire.send(channel, msgspec.json.encode(Done(number=0, step=at, why=why)))
+    finally:
+        os._exit(code)
+
+
+class Init:
+    def __init__(self, channel: socket.socket, mount_point: str, nofile: tuple[int, int], *, single: bool) -> None:
+        self.channel = channel
+        # The kernel kills this process when the thread that cloned it ends; the end of file of the channel, which
+        # only the supervisor holds, covers the moment before this line (getppid() is 0 in a new PID namespace).
+        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if wire.receive(channel) is None:
+            os._exit(0)
+        self._become_daemon()
+        self.poll = select.epoll()
+        self.poll.register(channel.fileno(), select.EPOLLIN)
+        self.by_status: dict[int, Child] = {}
+        self.by_pidfd: dict[int, Child] = {}
+        self.instances: dict[str, Child] = {}
+        self.borders: set[int] = set()
+        self.mounts(mount_point, single=single)
+        self.world = service.World(
+            single=single, mount_point=mount_point, nofile=nofile, last_capability=kernel.last_capability()
+        )
+        self.own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self.net, listener, lacks = make_network()
+        self.say(Ready(egress=self.net.egress, lacks=lacks), [listener] if listener >= 0 else [])
+        if listener >= 0:
+            os.close(listener)
+
+    def _become_daemon(self) -> None:
+        os.setsid()  # ^C at the terminal is the supervisor's business
+        kernel.set_name("cais-init")
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        kernel.scrub_environment()
+        os.chdir("/")
+        os.umask(0o022)
+        signal.set_wakeup_fd(-1)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        null = os.open("/dev/null", os.O_RDWR)
+        for fd in range(3):
+            os.dup2(null, fd)
+        keep = self.channel.fileno()
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2 and int(name) != keep:
+                with suppress(OSError):
+                    os.close(int(name))
+        gc.freeze()  # what is shared with the supervisor stays shared: no collector writes into it
+        gc.disable()
+
+    def mounts(self, mount_point: str, *, single: bool) -> None:
+        with _step("mount namespace"):
+            kernel.mount(None, "/", None, MS_REC | MS_SLAVE)  # the host's later unmounts still reach us
+        with _step("mount /proc"):
+            kernel.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+        if not single:
+            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
+        os.makedirs(mount_point, mode=0o700, exist_ok=True)
+
+    def say(self, message: Reply, fds: Sequence[int] = ()) -> None:
+        try:
+            wire.send(self.channel, msgspec.json.encode(message), fds)
+        except (BrokenPipeError, ConnectionError):
+            os._exit(0)
+
+    def run(self) -> None:
+        while True:
+            for fd, _ in self.poll.poll():
+                if fd == self.channel.fileno():
+                    self.request()
+                elif fd in self.by_status:
+                    self.status(self.by_status[fd])
+                elif fd in self.by_pidfd:
+                    self.exited(self.by_pidfd[fd])
+
+    # requests
+
+    def request(self) -> None:
+        packet = wire.receive(self.channel)
+        if packet is None:
+            os._exit(0)  # the supervisor is gone; everything in this PID namespace goes with us
+        body, fds = packet
+        request = _decoder.decode(body)
+        try:
+            match request:
+                case Spawn():
+                    self.spawn(request, fds)
+                case Enter():
+                    self.enter(request, fds)
+                case AddBridge():
+                    self.add_bridge(request)
+                case DeleteLink():
+                    with suppress(OSError):
+                        self.net.links.delete(request.name)
+                    self.say(Done(number=request.number))
+                case StartBorder():
+                    self.start_border(fds[0])
+                    self.say(Done(number=request.number))
+        except Refused as error:
+            self.say(Done(number=request.number, step=error.step, why=error.why))
+        except Exception as error:
+            what = type(request).__name__.lower()
+            why = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+            self.say(Done(number=request.number, step=what, why=why))
+        finally:
+            for fd in fds:
+                os.close(fd)
+
+    def add_bridge(self, request: AddBridge) -> None:
+        with _step(f"network: make the bridge {request.name}"):
+            mac = bytes.fromhex(request.mac.replace(":", ""))
+            self.net.links.add_bridge(
+                request.name, request.index, mac, request.mtu, request.gateway, request.prefix
+            )
+        if request.out and request.egress:
+            with _step("network: nf_tables"):
+                tcp = nftables.on_interface(request.name) + nftables.protocol(socket.IPPROTO_TCP)
+                out = nftables.redirect(request.egress)
+                nftables.apply(
+                    self.net.nft,
+                    [
+                        nftables.rule("out", tcp, nftables.not_to_network(request.network, request.mask), out),
+                        nftables.rule("out", tcp, nftables.to_address(request.gateway), out),
+                    ],
+                )
+        self.say(Done(number=request.number))
+
+    def spawn(self, request: Spawn, stdio: Sequence[int]) -> None:
+        if request.id in self.instances:
+            raise Refused(f"start {request.id}", "it is running already")
+        for other in self.instances.values():
+            if other.upper == request.root.upper:
+                raise Refused(f"start {request.id}", f"{other.name} is running on the same root {other.upper}")
+        spaces = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
+        join = -1
+        if request.net == "new":
+            spaces |= kernel.CLONE_NEWNET
+        elif request.net != "host":
+            name = request.net.partition(":")[2]
+            if name not in self.instances:
+                raise Refused(f"network of {name}", "it is not running")
+            join = self.instances[name].pidfd
+        ours, theirs = wire.pair()
+        with _step("clone"):
+            pid = kernel.clone(spaces)
+        if pid == 0:
+            ours.close()
+            service.run_instance(self.world, request, stdio, theirs, join)
+        theirs.close()
+        child = self.adopt(request.id, pid, ours, request.number)
+        child.is_instance = True
+        child.process = request.process
+        child.upper = request.root.upper
+        self.instances[request.id] = child
+        if request.net == "new":
+            try:
+                for link in request.links:
+                    self.connect(link, pid)
+                wire.send(ours, b"go")
+            except BrokenPipeError:
+                pass  # it has failed by itself, and says why
+            except Refused as error:
+                child.failed = Report(step=error.step, why=error.why)
+                os.kill(pid, signal.SIGKILL)
+
+    def connect(self, link: Link, pid: int) -> None:
+        with _step(f"network: make {link.peer}"):
+            if link.stale:
+                with suppress(OSError):
+                    self.net.links.delete(link.stale)
+            mac = bytes.fromhex(link.mac.replace(":", ""))
+            self.net.links.add_veth(
+                link.name, link.index, link.bridge, link.mtu, link.peer, link.peer_index, mac, pid
+            )
+
+    def enter(self, request: Enter, stdio: Sequence[int]) -> None:
+        instance = self.instances.get(request.id)
+        if instance is None or instance.waiting:
+            raise Refused(f"enter {request.id}", "it is not running")
+        # An exec has the instance's capabilities and limits, its own user, environment and terminal (docker exec).
+        its = instance.process
+        process = msgspec.structs.replace(
+            request.process,
+            init=False,
+            cap_add=its.cap_add,
+            cap_drop=its.cap_drop,
+            privileged=its.privileged or request.process.privileged,
+            no_new_privileges=its.no_new_privileges or request.process.no_new_privileges,
+            ulimits=request.process.ulimits or its.ulimits,
+            oom_score_adj=its.oom_score_adj,
+            group_add=request.process.group_add or its.group_add,
+        )
+        ours, theirs = wire.pair()
+        try:
+            with _step(f"enter {request.id}"):
+                # Children only: this process stays where it is, and its child is in there from its first moment.
+                kernel.setns(instance.pidfd, kernel.CLONE_NEWPID)
+                pid = os.fork()
+        except Refused as error:
+            raise Refused(error.step, f"it has ended ({error.why})") from error
+        finally:
+            if os.getpid() == 1:
+                kernel.setns(self.own_pid_namespace, kernel.CLONE_NEWPID)
+        if pid == 0:
+            ours.close()
+            service.run_entered(self.world, service.Host(instance.pidfd, instance.ids), process, stdio, theirs)
+        theirs.close()
+        self.adopt(request.token, pid, ours, request.number)
+
+    def adopt(self, name: str, pid: int, status: socket.socket, number: int) -> Child:
+        child = Child(name, pid, status, number)
+        self.by_status[status.fileno()] = child
+        self.by_pidfd[child.pidfd] = child
+        self.poll.register(status.fileno(), select.EPOLLIN)
+        self.poll.register(child.pidfd, select.EPOLLIN)
+        return child
+
+    def start_border(self, channel: int) -> None:
+        from cais.sandbox import border
+
+        pid = os.fork()
+        if pid == 0:
+            try:
+                kernel.setns(self.net.namespace, kernel.CLONE_NEWNET)
+                border.main(socket.socket(fileno=os.dup(channel)))
+            finally:
+                os._exit(1)
+        pidfd = os.pidfd_open(pid)
+        self.borders.add(pidfd)  # held, so that its exit is not taken for a service
+
+    # what children tell
+
+    def status(self, child: Child) -> None:
+        packet = wire.receive(child.status)
+        if packet is not None:
+            body, fds = packet
+            report = _reports.decode(body)
+            child.fds.update(zip(report.fds, fds, strict=True))
+            child.notes += report.notes
+            if report.step:
+                child.failed = child.failed or report
+            return
+        self.poll.unregister(child.status.fileno())
+        del self.by_status[child.status.fileno()]
+        child.status.close()
+        if child.failed is None:
+            self.started(child)
+
+    def started(self, child: Child) -> None:
+        if child.is_instance and self.world.single:
+            child.ids = _ids_of(child.pid)
+        child.fds["pidfd"] = child.pidfd
+        self.say(Done(number=child.waiting, fds=tuple(child.fds), notes=child.notes), list(child.fds.values()))
+        child.waiting = 0
+        self.forget_fds(child)
+
+    def forget_fds(self, child: Child) -> None:
+        for name, fd in child.fds.items():
+            if name != "pidfd":
+                os.close(fd)
+        child.fds = {}
+
+    def exited(self, child: Child) -> None:
+        while child.status.fileno() in self.by_status:  # what it said last comes first
+            self.status(child)
+        result = os.waitid(os.P_PIDFD, child.pidfd, os.WEXITED)
+        self.poll.unregister(child.pidfd)
+        del self.by_pidfd[child.pidfd]
+        os.close(child.pidfd)
+        if child.is_instance:
+            del self.instances[child.name]
+        if child.failed is not None:
+            self.forget_fds(child)
+            self.say(Done(number=child.waiting, step=child.failed.step, why=child.failed.why))
+            return
+        status = (result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status) if result else 255
+        self.say(Exited(id=child.name, status=status))
+
+
+def make_network() -> tuple[Network, int, str]:
+    """The stack's network namespace and, in it, the listener to which everything that leaves is redirected.
+
+    Returns them, the listener's descriptor (-1 without nf_tables) and what is lacking.
+    """
+    ours, theirs = wire.pair()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _in_network(theirs)
+        except OSError as error:
+            wire.send(theirs, f"!{error.strerror}".encode())
+        finally:
+            os._exit(0)
+    theirs.close()
+    packet = wire.receive(ours)
+    os.waitpid(pid, 0)
+    if packet is None or packet[0].startswith(b"!"):
+        raise Refused("network namespace", packet[0][1:].decode() if packet else "the child died")
+    body, fds = packet
+    port, _, lacks = body.decode().partition(" ")
+    links = Links(socket.socket(fileno=fds[1]))
+    return Network(fds[0], links, socket.socket(fileno=fds[2]), int(port)), fds[3] if int(port) else -1, lacks
+
+
+def _in_network(channel: socket.socket) -> None:
+    kernel.unshare(kernel.CLONE_NEWNET)
+    # A new namespace takes ip_forward from the host (1 where Docker ran), and networks would be routed to each other.
+    # br_netfilter, where loaded, would send what stays on a bridge through the redirect.
+    for name, value in (
+        ("ipv4/ip_forward", "0"),
+        ("ipv6/conf/all/disable_ipv6", "1"),
+        ("ipv6/conf/default/disable_ipv6", "1"),
+        ("bridge/bridge-nf-call-iptables", "0"),
+    ):
+        with suppress(OSError), open(f"/proc/sys/net/{name}", "w") as file:
+            file.write(value)
+    links = Links()
+    links.raise_loopback()
+    nft = nftables.open_channel()
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("0.0.0.0", 0))
+    listener.listen(4096)
+    port, lacks = listener.getsockname()[1], ""
+    try:
+        nftables.apply(nft, [nftables.table(), nftables.nat_chain("out", nftables.NF_INET_PRE_ROUTING)])
+    except OSError as error:
+        port, lacks = 0, f"nf_tables with nat: {error.strerror}"
+    namespace = os.open("/proc/self/ns/net", os.O_RDONLY)
+    fds = [namespace, links.channel.fileno(), nft.fileno(), listener.fileno()]
+    wire.send(channel, f"{port} {lacks}".encode(), fds)
+
+
+def _ids_of(pid: int) -> tuple[int, int] | None:
+    """The ids a process's own user namespace gives the one uid; None when that is root, as in the stack's."""
+    found = []
+    try:
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{pid}/{name}") as file:
+                found.append(int(file.read().split()[0]))
+    except (OSError, IndexError):
+        return None
+    return None if found == [0, 0] else (found[0], found[1])
+
+
+class _step:
+    """As roots.step, without a generator for each of the many."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise Refused(self.name, error.strerror or str(error)) from error

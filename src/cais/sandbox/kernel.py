@@ -1,0 +1,274 @@
+"""The kernel's calls that Python 3.11 does not have, one function each, constants by their man page names.
+
+Sections name the man page to check against. Numbers of system calls differ between x86_64 and aarch64 only where
+`_NR` says so; calls newer than Linux 5.0 have one number everywhere (asm-generic/unistd.h).
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import platform
+import signal
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+
+# PyDLL keeps the GIL: between clone() and PyOS_AfterFork no other Python thread may run.
+_libc = ctypes.PyDLL(None, use_errno=True)
+_python = ctypes.pythonapi
+
+# clone(2), unshare(2), setns(2)
+CLONE_NEWNS = 0x00020000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWUTS = 0x04000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# mount(2)
+MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_MOVE = 0x2000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
+MNT_DETACH = 2  # umount2(2)
+
+# mount_setattr(2), openat2(2)
+MOUNT_ATTR_RDONLY = 0x1
+MOUNT_ATTR_NOSUID = 0x2
+MOUNT_ATTR_NODEV = 0x4
+AT_FDCWD = -100
+AT_EMPTY_PATH = 0x1000
+AT_RECURSIVE = 0x8000
+RESOLVE_IN_ROOT = 0x10
+
+# prctl(2)
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_NAME = 15
+PR_SET_SECCOMP = 22
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
+
+# ioctl_tty(2)
+TIOCSCTTY = 0x540E
+TIOCSPTLCK = 0x40045431
+TIOCGPTPEER = 0x5441
+
+OVERLAYFS_SUPER_MAGIC = 0x794C7630  # statfs(2)
+
+# capabilities(7), in the order of linux/capability.h
+CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
+    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
+    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+).split()
+
+_ARM = platform.machine() == "aarch64"
+_NR = {
+    "clone": 220 if _ARM else 56,
+    "pivot_root": 41 if _ARM else 155,
+    "keyctl": 219 if _ARM else 250,
+    "close_range": 436,
+    "openat2": 437,
+    "mount_setattr": 442,
+}
+_AUDIT_ARCH = 0xC00000B7 if _ARM else 0xC000003E
+# chown(2): fchownat, fchown; x86_64 also has chown and lchown of its own
+_CHOWN_CALLS = (54, 55) if _ARM else (92, 93, 94, 260)
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _syscall(name: str, *arguments: object) -> int:
+    return _check(_libc.syscall(ctypes.c_long(_NR[name]), *arguments))
+
+
+def clone(flags: int) -> int:
+    """clone(2) as fork(2) into new namespaces. Only from a process without other threads in C code."""
+    _python.PyOS_BeforeFork()
+    # With a null stack the child goes on with the parent's, copied: what fork does.
+    pid: int = _libc.syscall(ctypes.c_long(_NR["clone"]), ctypes.c_ulong(flags | signal.SIGCHLD), None, None, None, None)
+    number = ctypes.get_errno()
+    if pid == 0:
+        _python.PyOS_AfterFork_Child()
+    else:
+        _python.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, os.strerror(number))
+    return pid
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(ctypes.c_int(flags)))
+
+
+def setns(fd: int, flags: int) -> None:
+    """setns(2). A pidfd takes several flags at once; CLONE_NEWPID takes effect for children only."""
+    _check(_libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)))
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int, data: str | None = None) -> None:
+    _check(
+        _libc.mount(
+            None if source is None else os.fsencode(source),
+            os.fsencode(target),
+            None if kind is None else kind.encode(),
+            ctypes.c_ulong(flags),
+            None if data is None else os.fsencode(data),
+        )
+    )
+
+
+def umount(target: str, flags: int = MNT_DETACH) -> None:
+    _check(_libc.umount2(os.fsencode(target), ctypes.c_int(flags)))
+
+
+def pivot_root(new: str, old: str) -> None:
+    _syscall("pivot_root", os.fsencode(new), os.fsencode(old))
+
+
+def mount_setattr(target: str, add: int, *, recursive: bool) -> None:
+    """mount_setattr(2), Linux 5.12: the one call that reaches the mounts below `target` too."""
+    attributes = ctypes.create_string_buffer(struct.pack("QQQQ", add, 0, 0, 0))
+    flags = AT_RECURSIVE if recursive else 0
+    try:
+        _syscall(
+            "mount_setattr", ctypes.c_int(AT_FDCWD), os.fsencode(target), ctypes.c_uint(flags), attributes, ctypes.c_size_t(32)
+        )
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        mount(None, target, None, MS_REMOUNT | MS_BIND | add)  # the three attributes have the values of their MS_ flags
+
+
+def open_beneath(root: int, path: str, flags: int) -> int:
+    """openat2(2) with RESOLVE_IN_ROOT: no symbolic link and no `..` of `path` leads out of the directory `root`."""
+    how = ctypes.create_string_buffer(struct.pack("QQQ", flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT))
+    return _syscall("openat2", ctypes.c_int(root), os.fsencode(path), how, ctypes.c_size_t(24))
+
+
+def prctl(option: int, argument: int) -> None:
+    _check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)))
+
+
+def set_name(name: str) -> None:
+    """The name that ps and /proc/PID/comm show, at most 15 bytes."""
+    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    _libc.prctl(ctypes.c_int(PR_SET_NAME), buffer, ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0))
+
+
+def set_domainname(name: str) -> None:
+    raw = os.fsencode(name)
+    _check(_libc.setdomainname(raw, ctypes.c_size_t(len(raw))))
+
+
+def new_session_keyring() -> None:
+    """keyctl(2) KEYCTL_JOIN_SESSION_KEYRING: the caller's keys are not the service's."""
+    with suppress(OSError):  # ENOSYS where the kernel has no keys; EDQUOT where the user has too many
+        _syscall("keyctl", ctypes.c_long(1), None, None, None, None)
+
+
+def close_on_exec(first: int) -> None:
+    """close_range(2) with CLOSE_RANGE_CLOEXEC: no descriptor from `first` on outlives the next exec."""
+    try:
+        _syscall("close_range", ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(4))
+    except OSError:  # before Linux 5.11
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) >= first:
+                with suppress(OSError):
+                    os.set_inheritable(int(name), False)
+
+
+def last_capability() -> int:
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        return int(file.read())
+
+
+def bound_capabilities(keep: Iterable[int], last: int) -> None:
+    """Leave only `keep` in the bounding set, which no exec ever goes beyond."""
+    kept = set(keep)
+    for number in range(last + 1):
+        if number not in kept:
+            prctl(PR_CAPBSET_DROP, number)
+
+
+def set_capabilities(keep: Iterable[int]) -> None:
+    """capset(2): effective and permitted are `keep`, inheritable is empty, as Docker has it since 20.10.14."""
+    mask = sum(1 << number for number in keep)
+    low, high = mask & 0xFFFFFFFF, mask >> 32
+    header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0))  # _LINUX_CAPABILITY_VERSION_3
+    data = ctypes.create_string_buffer(struct.pack("6I", low, low, 0, high, high, 0))
+    _check(_libc.capset(header, data))
+
+
+def scrub_environment() -> None:
+    """Forget the environment this process was started with, also where /proc/PID/environ shows it.
+
+    proc(5): /proc/PID/environ is the memory the kernel filled at exec; its place is in fields 50, 51 of stat.
+    """
+    os.environ.clear()
+    with open("/proc/self/stat") as file:
+        fields = file.read().rpartition(")")[2].split()
+    start, end = int(fields[47]), int(fields[48])
+    if 0 < start < end:
+        ctypes.memset(start, 0, end - start)
+
+
+def fake_chown() -> None:
+    """seccomp(2): chown, fchown, lchown and fchownat succeed and do nothing, for this process and all it starts.
+
+    In a user namespace with one uid every chown to another is EINVAL, and dpkg, tar and entrypoints give up on it.
+    Needs CAP_SYS_ADMIN in the user namespace, or no_new_privs.
+    """
+    load_word = 0x20  # BPF_LD | BPF_W | BPF_ABS
+    jump_equal = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
+    answer = 0x06  # BPF_RET | BPF_K
+    calls = _CHOWN_CALLS
+    rows = [(load_word, 0, 0, 4), (jump_equal, 0, len(calls) + 1, _AUDIT_ARCH), (load_word, 0, 0, 0)]
+    rows += [(jump_equal, len(calls) - at, 0, call) for at, call in enumerate(calls)]
+    rows += [(answer, 0, 0, 0x7FFF0000), (answer, 0, 0, 0x00050000)]  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | 0
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in rows))
+    filter_ = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(rows), ctypes.addressof(program)))
+    _check(
+        _libc.prctl(
+            ctypes.c_int(PR_SET_SECCOMP),
+            ctypes.c_ulong(SECCOMP_MODE_FILTER),
+            filter_,
+            ctypes.c_ulong(0),
+            ctypes.c_ulong(0),
+        )
+    )
+
+
+def map_ids(pid: int | str, inside: tuple[int, int], outside: tuple[int, int]) -> None:
+    """user_namespaces(7): one uid and one gid; `setgroups` must be denied before a gid is mapped without privilege."""
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{inside[0]} {outside[0]} 1"),
+        ("gid_map", f"{inside[1]} {outside[1]} 1"),
+    ):
+        with open(f"/proc/{pid}/{name}", "w") as file:
+            file.write(text)
+
+
+def open_terminal() -> tuple[int, int]:
+    """A pty of the devpts mounted here: (master, slave). pts(4), ioctl_tty(2)."""
+    master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    fcntl.ioctl(master, TIOCSPTLCK, struct.pack("i", 0))
+    slave = fcntl.ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY)
+    return master, slave

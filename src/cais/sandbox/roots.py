@@ -1,0 +1,335 @@
+"""What a process sees as `/`: overlay, mounts, /proc, /sys, /dev. Runs in the new mount namespace of an instance.
+
+Order: sources are opened while the host's tree is still there; pivot_root; then everything is mounted by its path in
+the new root, where the root's own symbolic links hold; last, the host's tree is let go.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from fcntl import LOCK_EX, flock
+from glob import glob
+
+from cais.sandbox import kernel
+from cais.sandbox.api import Mount, Refused, Root
+from cais.sandbox.kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT
+
+# moby oci/defaults.go
+MASKED = (
+    "/proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/timer_list "
+    "/proc/timer_stats /proc/sched_debug /proc/scsi /sys/firmware /sys/devices/virtual/powercap"
+).split()
+MASKED_PATTERNS = ("/sys/devices/system/cpu/cpu*/thermal_throttle",)
+READ_ONLY = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
+DEVICES = "null zero full random urandom tty".split()
+DEV_LINKS = {
+    "ptmx": "pts/ptmx",
+    "fd": "/proc/self/fd",
+    "stdin": "/proc/self/fd/0",
+    "stdout": "/proc/self/fd/1",
+    "stderr": "/proc/self/fd/2",
+    "core": "/proc/kcore",
+}
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Name what is being done, for the message of the error that stops it."""
+    try:
+        yield
+    except OSError as error:
+        raise Refused(name, error.strerror or str(error)) from error
+
+
+class Builder:
+    """Makes one root. `own` is an empty directory of the host used as mount point; `single` is the one-uid map."""
+
+    def __init__(self, root: Root, own: str, *, single: bool, privileged: bool, host_net: bool) -> None:
+        self.root, self.own = root, own
+        self.single, self.privileged, self.host_net = single, privileged, host_net
+        self.sources: dict[int, int] = {}
+        self.files = -1
+        self.count = 0
+
+    def build(self, files: Sequence[Mount]) -> None:
+        """Everything; afterwards `/` is the new root. `files` are what the sandbox adds (/etc/hosts, …)."""
+        kernel.mount(None, "/", None, MS_REC | MS_PRIVATE)
+        mounts = [*self.root.mounts, *files]
+        self._open_sources(mounts)
+        self._open_devices()
+        self._overlay()
+        with step("pivot_root"):
+            os.chdir(self.own)
+            kernel.pivot_root(".", ".")  # the old root now lies over the new one; "/" is the new one
+        self._proc()
+        for number, mount in enumerate(mounts):
+            if not mount.target.startswith("/dev/"):  # those come after /dev itself
+                with step(f"mount {mount.target}"):
+                    self._mount(number, mount)
+        self._sys()
+        self._dev()
+        with step("umount the host's tree"):
+            kernel.umount(".")
+            os.chdir("/")
+        for fd in self.sources.values():
+            os.close(fd)
+
+    def seal(self) -> None:
+        """Last, after sysctls are written: masked and read-only paths, and the root itself when it is read-only."""
+        if not self.privileged:
+            with step("mask /proc and /sys"):
+                self._mask()
+        if self.root.read_only:
+            with step("mount / read-only"):
+                kernel.mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV)
+
+    # what the host gives
+
+    def _open_sources(self, mounts: Sequence[Mount]) -> None:
+        for number, mount in enumerate(mounts):
+            if mount.kind in ("tmpfs", "file"):
+                continue
+            with step(f"mount {mount.target}: open {mount.source}"):
+                fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+                if mount.subpath:
+                    inner = kernel.open_beneath(fd, mount.subpath, os.O_PATH)
+                    os.close(fd)
+                    fd = inner
+                self.sources[number] = fd
+        # The contents of `file` mounts lie on a file system of this instance alone, in memory.
+        if any(mount.kind == "file" for mount in mounts):
+            with step("mount files"):
+                kernel.mount("tmpfs", self.own, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700")
+                self.files = os.open(self.own, os.O_PATH | os.O_CLOEXEC)
+
+    def _open_devices(self) -> None:
+        self.devices = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in DEVICES}
+        self.sysfs = os.open("/sys", os.O_PATH | os.O_CLOEXEC) if self.host_net else -1
+
+    # /
+
+    def _overlay(self) -> None:
+        root = self.root
+        with step(f"make {root.upper}"):
+            opened = []
+            for name in ("fs", "work"):
+                path = f"{root.upper}/{name}"
+                os.makedirs(path, mode=0o755, exist_ok=True)
+                opened.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
+            upper, work = opened
+            if stat.S_IMODE(os.stat(upper).st_mode) != 0o755:
+                os.chmod(f"{root.upper}/fs", 0o755)  # it is the mode of "/" that services see
+        lowers = []
+        for layer in root.layers:
+            with step(f"layer {layer}"):
+                lowers.append(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        # Names of descriptors instead of paths: no `:` or `,` of a path is taken for overlayfs's own, a hundred
+        # layers fit in the one page mount(2) takes, and /proc/self/mountinfo tells a service no path of the host.
+        os.chdir("/proc/self/fd")
+        data = f"lowerdir={':'.join(map(str, lowers))},upperdir={upper},workdir={work}"
+        if self.single:
+            data += ",userxattr"
+        try:
+            kernel.mount("overlay", self.own, "overlay", MS_NODEV, data)
+        except OSError as error:
+            raise Refused("mount /", self._why_no_overlay(error)) from error
+        os.chdir("/")
+        for fd in (upper, work, *lowers):
+            os.close(fd)
+
+    def _why_no_overlay(self, error: OSError) -> str:
+        why = error.strerror or str(error)
+        if error.errno == errno.EINVAL and _on_overlayfs(self.root.upper):
+            return f"{why}: {self.root.upper} is on overlayfs itself; put the state on a volume or a tmpfs (CAIS_STATE)"
+        return f"{why} (overlay of {len(self.root.layers)} layers, written to {self.root.upper})"
+
+    # mounts
+
+    def _mount(self, number: int, mount: Mount) -> None:
+        match mount.kind:
+            case "tmpfs":
+                _make_directory(mount.target)
+                data = f"mode={mount.mode:o}" + (f",size={mount.size}" if mount.size else "")
+                if not self.single:
+                    data += f",uid={mount.uid},gid={mount.gid}"
+                flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if mount.read_only else 0)
+                kernel.mount("tmpfs", mount.target, "tmpfs", flags, data)
+            case "file":
+                self._file(mount)
+            case _:
+                self._bind(self.sources[number], mount)
+
+    def _file(self, mount: Mount) -> None:
+        self.count += 1
+        path = f"/proc/self/fd/{self.files}/{self.count}"
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write(mount.content)
+            with suppress(OSError):  # the one-uid map has no other owner to give it
+                os.fchown(fd, mount.uid, mount.gid)
+            os.fchmod(fd, mount.mode)
+        _make_file(mount.target)
+        kernel.mount(path, mount.target, None, MS_BIND)
+        flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | (MS_RDONLY if mount.read_only else 0)
+        kernel.mount(None, mount.target, None, flags | MS_NOEXEC)
+
+    def _bind(self, source: int, mount: Mount) -> None:
+        path = f"/proc/self/fd/{source}"
+        if stat.S_ISDIR(os.stat(source).st_mode):
+            _make_directory(mount.target)
+            if mount.populate:
+                populate(mount.source, path, mount.target)
+        else:
+            _make_file(mount.target)
+        kernel.mount(path, mount.target, None, MS_BIND | MS_REC)
+        add = kernel.MOUNT_ATTR_NODEV | (kernel.MOUNT_ATTR_RDONLY if mount.read_only else 0)
+        kernel.mount_setattr(mount.target, add, recursive=True)
+
+    # the kernel's file systems
+
+    def _proc(self) -> None:
+        with step("mount /proc"):
+            _make_directory("/proc")
+            kernel.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+    def _sys(self) -> None:
+        with step("mount /sys"):
+            _make_directory("/sys")
+            flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (0 if self.privileged else MS_RDONLY)
+            if self.host_net:  # sysfs belongs to a network namespace, and the host's is not ours
+                kernel.mount(f"/proc/self/fd/{self.sysfs}", "/sys", None, MS_BIND | MS_REC)
+                add = kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV | kernel.MOUNT_ATTR_RDONLY
+                kernel.mount_setattr("/sys", add, recursive=True)
+            else:
+                kernel.mount("sysfs", "/sys", "sysfs", flags)
+
+    def _dev(self) -> None:
+        """As Docker's, but nodev: the devices are binds, so one a service makes itself (CAP_MKNOD) does not open."""
+        with step("mount /dev"):
+            _make_directory("/dev")
+            kernel.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=65536k")
+            for name, fd in self.devices.items():
+                os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_CLOEXEC, 0o666))
+                kernel.mount(f"/proc/self/fd/{fd}", f"/dev/{name}", None, MS_BIND)
+                os.close(fd)
+            for name, target in DEV_LINKS.items():
+                os.symlink(target, f"/dev/{name}")
+            for name in ("pts", "shm", "mqueue"):
+                os.mkdir(f"/dev/{name}")
+            group = "" if self.single else ",gid=5"
+            flags = MS_NOSUID | MS_NOEXEC
+            kernel.mount("devpts", "/dev/pts", "devpts", flags, f"newinstance,ptmxmode=0666,mode=0620{group}")
+            kernel.mount("shm", "/dev/shm", "tmpfs", flags | MS_NODEV, f"mode=1777,size={self.root.shm_size}")
+            kernel.mount("mqueue", "/dev/mqueue", "mqueue", flags | MS_NODEV)
+        for number, mount in enumerate(self.root.mounts):
+            if mount.target.startswith("/dev/"):
+                with step(f"mount {mount.target}"):
+                    self._mount(number, mount)
+
+    def _mask(self) -> None:
+        masked = [*MASKED, *(path for pattern in MASKED_PATTERNS for path in glob(pattern))]
+        for path in masked:
+            with suppress(FileNotFoundError):
+                if os.path.isdir(path):
+                    kernel.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0k")
+                else:
+                    kernel.mount("/dev/null", path, None, MS_BIND)
+        for path in READ_ONLY:
+            with suppress(FileNotFoundError):
+                kernel.mount(path, path, None, MS_BIND | MS_REC)
+                flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+                kernel.mount(None, path, None, flags)
+
+
+def _on_overlayfs(path: str) -> bool:
+    best, kind = "", ""
+    with open("/proc/self/mountinfo") as file:
+        for line in file:
+            left, _, right = line.partition(" - ")
+            point = left.split()[4].encode().decode("unicode_escape")
+            if (path + "/").startswith(point.rstrip("/") + "/") and len(point) >= len(best):
+                best, kind = point, right.split()[0]
+    return kind == "overlay"
+
+
+def _make_directory(path: str) -> None:
+    """Missing targets are made, as Docker does; a dangling link in the way is followed."""
+    try:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+    except FileExistsError:
+        if not os.path.islink(path):
+            raise NotADirectoryError(errno.ENOTDIR, "there is a file here, and what is mounted is a directory") from None
+        os.makedirs(os.path.realpath(path), mode=0o755)
+
+
+def _make_file(path: str) -> None:
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "there is a directory here, and what is mounted is a file")
+    if os.path.exists(path):
+        return
+    real = os.path.realpath(path)
+    os.makedirs(os.path.dirname(real), mode=0o755, exist_ok=True)
+    os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+
+
+def populate(name: str, volume: str, image: str) -> None:
+    """Fill an empty volume with what the image has where it is mounted, owner and mode of the directory included.
+
+    `volume` is the way to it from here, `name` its path on the host. A mark in extended attributes would not
+    survive every file system, so a copy that was cut off is known by a file inside, removed last.
+    """
+    unfinished = f"{volume}/.cais-unfinished-copy"
+    lock = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        flock(lock, LOCK_EX)  # two replicas that start at once share the volume
+        content = os.listdir(volume)
+        if os.path.lexists(unfinished):
+            for entry in content:
+                _remove(f"{volume}/{entry}")
+        elif content:
+            return
+        os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        _copy_entries(image, volume)
+        _copy_metadata(image, volume, os.stat(image))
+        os.unlink(unfinished)
+    except OSError as error:
+        raise Refused(f"fill the volume {name} from {image}", error.strerror or str(error)) from error
+    finally:
+        os.close(lock)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def _copy_entries(source: str, target: str) -> None:
+    with os.scandir(source) as entries:
+        for entry in entries:
+            there = f"{target}/{entry.name}"
+            about = entry.stat(follow_symlinks=False)
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), there)
+            elif entry.is_dir(follow_symlinks=False):
+                os.mkdir(there)
+                _copy_entries(entry.path, there)
+            elif entry.is_file(follow_symlinks=False):
+                shutil.copyfile(entry.path, there)
+            elif stat.S_ISFIFO(about.st_mode):
+                os.mkfifo(there)
+            else:
+                continue  # devices and sockets mean nothing in a volume
+            _copy_metadata(entry.path, there, about)
+
+
+def _copy_metadata(source: str, target: str, about: os.stat_result) -> None:
+    with suppress(PermissionError, OSError):  # the one-uid map: every owner is the one there is
+        os.chown(target, about.st_uid, about.st_gid, follow_symlinks=False)
+    if not stat.S_ISLNK(about.st_mode):
+        os.chmod(target, stat.S_IMODE(about.st_mode))
+    os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)

@@ -1,0 +1,367 @@
+"""From clone to exec: the life of a child of stack init until it is the program that was asked for.
+
+Every function here runs in the child. Whatever stops it is told through `status` as a step and a reason; when exec
+succeeds the kernel closes `status`, and that end of file is the good news.
+"""
+
+import errno
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple, NoReturn
+
+import fcntl
+
+import msgspec
+
+from cais.sandbox import kernel, nftables, roots, users, wire
+from cais.sandbox.api import Process, Refused
+from cais.sandbox.messages import Link, Report, Spawn
+from cais.sandbox.netlink import Links
+from cais.sandbox.roots import step
+
+# moby daemon/config: what a container has when PATH is not set
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DNS_ADDRESS = "127.0.0.11"
+
+_LIMITS = {
+    name: getattr(resource, f"RLIMIT_{name.upper()}")
+    for name in "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+    if hasattr(resource, f"RLIMIT_{name.upper()}")
+} | {"locks": 10}
+
+
+class World(NamedTuple):
+    """What stack init knows and every child needs."""
+
+    single: bool  # a user namespace with one uid
+    mount_point: str
+    nofile: tuple[int, int]  # as the supervisor was started
+    last_capability: int
+
+
+def run_instance(world: World, request: Spawn, stdio: Sequence[int], status: socket.socket, join: int) -> NoReturn:
+    """`join` is the pidfd of the instance whose network this one shares, or -1."""
+    try:
+        _prepare()
+        if join >= 0:
+            with step(f"network of {request.net.partition(':')[2]}"):
+                kernel.setns(join, kernel.CLONE_NEWNET)
+        builder = roots.Builder(
+            request.root,
+            world.mount_point,
+            single=world.single,
+            privileged=request.process.privileged,
+            host_net=request.net == "host",
+        )
+        builder.build(request.files)
+        with step("hostname"):
+            socket.sethostname(request.hostname)
+            kernel.set_domainname(request.domainname)
+        if request.net == "new":
+            _connect(request.links, status, dns=request.dns, single=world.single)
+        notes = _sysctls(request.process)
+        builder.seal()
+        _start(world, request.process, stdio, status, notes, nested=True)
+    except Refused as error:
+        _fail(status, error.step, error.why)
+    except BaseException as error:
+        _fail(status, "start", f"{type(error).__name__}: {error}")
+
+
+class Host(NamedTuple):
+    """A living instance, as `enter` must meet it."""
+
+    pidfd: int
+    ids: tuple[int, int] | None  # of its nested user namespace
+
+
+def run_entered(world: World, host: Host, process: Process, stdio: Sequence[int], status: socket.socket) -> NoReturn:
+    """Already in the PID namespace of the instance."""
+    try:
+        _prepare()
+        with step("enter"):
+            spaces = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
+            kernel.setns(host.pidfd, spaces)
+            os.chdir("/")
+        person = users.look_up(process.user, process.group_add)
+        same = world.single and host.ids == (person.uid, person.gid) and host.ids is not None
+        if same:
+            with step("enter the user namespace"):
+                kernel.setns(host.pidfd, kernel.CLONE_NEWUSER)
+        _start(world, process, stdio, status, (), nested=not same)
+    except Refused as error:
+        _fail(status, error.step, error.why)
+    except BaseException as error:
+        _fail(status, "start", f"{type(error).__name__}: {error}")
+
+
+def report(status: socket.socket, message: Report, fds: Sequence[int] = ()) -> None:
+    wire.send(status, msgspec.json.encode(message), fds)
+
+
+def _fail(status: socket.socket, at: str, why: str) -> NoReturn:
+    with suppress(OSError):
+        report(status, Report(step=at, why=why))
+    os._exit(127)
+
+
+def _prepare() -> None:
+    """A session of its own, and nothing of stack init's habits: signals as a program expects them."""
+    os.setsid()
+    os.umask(0o022)
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        with suppress(OSError, ValueError):  # KILL and STOP, and those the C library keeps for itself
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # until exec: this is still the memory of stack init
+    kernel.new_session_keyring()
+
+
+def _connect(links: Sequence[Link], status: socket.socket, *, dns: bool, single: bool) -> None:
+    """The instance's side of its network namespace; stack init says when the peers are here."""
+    here = Links()
+    with step("network: raise lo"):
+        here.raise_loopback()
+    # moby libnetwork sets these two for every container since 20.10, so that a service that is not root may
+    # listen on port 80 and ping.
+    _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
+    _write("/proc/sys/net/ipv4/ping_group_range", "0 0" if single else "0 2147483647")
+    if dns:
+        with step("network: DNS"):
+            _listen_dns(status)
+    if wire.receive(status) is None:
+        os._exit(127)
+    for link in links:
+        with step(f"network: raise {link.peer}"):
+            _write(f"/proc/sys/net/ipv6/conf/{link.peer}/disable_ipv6", "1")  # as Docker without IPv6 networks
+            here.raise_link(link.peer_index, link.address, link.prefix)
+            if link.gateway:
+                here.add_default_route(link.gateway, link.peer_index)
+
+
+def _listen_dns(status: socket.socket) -> None:
+    """127.0.0.11:53 answers, and port 53 stays free for a service that is a DNS server itself: as Docker does it,
+    the sockets have ports of their own and NAT brings what is meant for 53 to them."""
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind((DNS_ADDRESS, 0))
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    tcp.bind((DNS_ADDRESS, 0))
+    tcp.listen(128)
+    with nftables.open_channel() as channel:
+        nftables.apply(
+            channel,
+            [
+                nftables.table(),
+                nftables.nat_chain("output", nftables.NF_INET_LOCAL_OUT),
+                *(
+                    nftables.rule(
+                        "output",
+                        nftables.to_address(DNS_ADDRESS),
+                        nftables.protocol(number),
+                        nftables.to_port(53),
+                        nftables.dnat(DNS_ADDRESS, listener.getsockname()[1]),
+                    )
+                    for number, listener in ((socket.IPPROTO_UDP, udp), (socket.IPPROTO_TCP, tcp))
+                ),
+            ],
+        )
+    report(status, Report(fds=("udp", "tcp")), [udp.fileno(), tcp.fileno()])
+    udp.close()
+    tcp.close()
+
+
+def _write(path: str, text: str) -> None:
+    with suppress(OSError), open(path, "w") as file:
+        file.write(text)
+
+
+def _sysctls(process: Process) -> tuple[str, ...]:
+    for name, value in process.sysctls.items():
+        path = "/proc/sys/" + name.replace(".", "/")
+        if not name.startswith(("net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")):
+            # anything else is the whole machine's (moby oci.go: "sysctl is not in a separate kernel namespace")
+            raise Refused(f"sysctl {name}", "it is not of a namespace: it would change the whole machine")
+        with step(f"sysctl {name}"), open(path, "w") as file:
+            file.write(value)
+    return ()
+
+
+def _start(
+    world: World, process: Process, stdio: Sequence[int], status: socket.socket, notes: tuple[str, ...], *, nested: bool
+) -> NoReturn:
+    person = users.look_up(process.user, process.group_add)
+    bounds = users.capabilities(process, world.last_capability)
+    with step(f"working directory {process.cwd}"):
+        _make_cwd(process.cwd)
+    notes += _limits(world, process)
+    notes += _oom_score(process.oom_score_adj)
+    terminal = _terminal(process, person, status, world) if process.tty else -1
+    ends = [terminal] * 3 if terminal >= 0 else _stdio(stdio, person, world)
+    if notes:
+        report(status, Report(notes=notes))
+    _become(world, process, person, bounds, nested=nested)
+    with step(f"working directory {process.cwd}"):
+        os.chdir(process.cwd)
+    os.umask(process.umask)
+    for at, fd in enumerate(ends):
+        os.dup2(fd, at)
+    env = {"HOME": person.home, **process.env}
+    if process.init:
+        _reap_for(status, tty=process.tty)
+    kernel.close_on_exec(3)
+    _exec(process.argv, env)
+
+
+def _make_cwd(path: str) -> None:
+    if not path.startswith("/"):
+        raise Refused(f"working directory {path}", "it must be an absolute path")
+    with suppress(FileExistsError):
+        if not os.path.isdir(path):
+            os.makedirs(path, mode=0o755, exist_ok=True)  # Docker makes a missing working directory
+
+
+def _limits(world: World, process: Process) -> tuple[str, ...]:
+    """setrlimit(2). Only root may raise a hard limit: then the nearest is taken, and said."""
+    notes = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, world.nofile)
+    for name, (soft, hard) in process.ulimits.items():
+        number = _LIMITS.get(name)
+        if number is None:
+            raise Refused(f"ulimit {name}", f"unknown; known are {', '.join(sorted(_LIMITS))}")
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except (PermissionError, ValueError):
+            limit = resource.getrlimit(number)[1]
+            resource.setrlimit(number, (limit if soft < 0 or soft > limit >= 0 else soft, limit))
+            notes.append(f"ulimit {name}: this user may not have more than {limit}")
+    return tuple(notes)
+
+
+def _oom_score(score: int) -> tuple[str, ...]:
+    if not score:
+        return ()
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(str(score))
+    except OSError:  # lowering it takes CAP_SYS_RESOURCE of the machine
+        return (f"oom_score_adj {score}: only root may lower it",)
+    return ()
+
+
+def _terminal(process: Process, person: users.Person, status: socket.socket, world: World) -> int:
+    with step("terminal"):
+        master, slave = kernel.open_terminal()
+        fcntl.ioctl(slave, kernel.TIOCSCTTY, 0)
+        if not world.single:
+            os.fchown(slave, person.uid, -1)
+        report(status, Report(fds=("tty",)), [master])
+        os.close(master)
+        return slave
+
+
+def _stdio(stdio: Sequence[int], person: users.Person, world: World) -> list[int]:
+    """Descriptors 0, 1, 2 come in any order: away from each other first. Pipes become the user's, so that it may
+    open /dev/stdout (runc fixStdioPermissions)."""
+    ends = []
+    for fd in stdio:
+        end = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if fd < 0 else fd
+        end = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3)
+        about = os.fstat(end)
+        if fd >= 0 and not world.single and about.st_uid != person.uid and not stat.S_ISCHR(about.st_mode):
+            with suppress(OSError):
+                os.fchown(end, person.uid, -1)
+        ends.append(end)
+    return ends
+
+
+def _become(world: World, process: Process, person: users.Person, bounds: Sequence[int], *, nested: bool) -> None:
+    if world.single:
+        if person.uid == 0 and person.gid == 0:
+            with step("seccomp"):
+                kernel.fake_chown()
+        elif nested:
+            # The one uid there is gets the wanted number: `id` says postgres, and files of uid 0 are postgres's.
+            with step(f"user {process.user}"):
+                kernel.unshare(kernel.CLONE_NEWUSER)
+                kernel.map_ids("self", (person.uid, person.gid), (0, 0))
+    with step("capabilities"):
+        kernel.bound_capabilities(bounds, world.last_capability)
+    if not world.single:
+        with step(f"user {process.user}"):
+            os.setgroups(person.groups)
+            os.setresgid(person.gid, person.gid, person.gid)
+            os.setresuid(person.uid, person.uid, person.uid)
+    with step("capabilities"):
+        kernel.set_capabilities(bounds if person.uid == 0 else ())
+    if process.no_new_privileges:
+        with step("no_new_privs"):
+            kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def _reap_for(status: socket.socket, *, tty: bool) -> None:
+    """`init: true`: this process stays pid 1; returns in its child, which is the program (as tini does)."""
+    child = os.fork()
+    if child == 0:
+        if tty:
+            os.setpgid(0, 0)
+            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+            os.tcsetpgrp(0, os.getpgid(0))
+            signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        return
+    status.close()
+    os.closerange(0, 1024)
+    kernel.set_name("docker-init")
+    every = signal.valid_signals() - {signal.SIGTTIN, signal.SIGTTOU}
+    signal.pthread_sigmask(signal.SIG_SETMASK, every)
+    while True:
+        info = signal.sigwaitinfo(every)
+        if info.si_signo != signal.SIGCHLD:
+            with suppress(ProcessLookupError):
+                os.kill(child, info.si_signo)
+            continue
+        with suppress(ChildProcessError):
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if found[0] == child:
+                    os._exit(_shell_status(found[1]))
+
+
+def _shell_status(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
+    program = argv[0] if argv else ""
+    if not program:
+        raise Refused("exec", "no command is given")
+    if "/" in program:
+        places = [program]
+    else:
+        folders = env.get("PATH", DEFAULT_PATH).split(":")
+        places = [f"{folder or '.'}/{program}" for folder in folders]
+    denied = ""
+    for place in places:
+        try:
+            os.execve(place, list(argv), env)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                if os.path.exists(place):
+                    raise Refused(f"exec {place}", "the interpreter or loader it names is not in the image") from error
+                continue
+            if error.errno == errno.ENOEXEC:
+                raise Refused(f"exec {place}", "exec format error: no program of this machine, no #! line") from error
+            if error.errno == errno.EACCES:
+                denied = denied or place
+                continue
+            raise Refused(f"exec {place}", error.strerror or str(error)) from error
+        except ValueError as error:
+            raise Refused(f"exec {place}", str(error)) from error
+    if denied:
+        raise Refused(f"exec {denied}", "permission denied")
+    raise Refused(f"exec {program}", "no such file" if "/" in program else "not found in PATH")

@@ -1,0 +1,61 @@
+"""Messages with descriptors between supervisor, stack init, services and border: SOCK_SEQPACKET, JSON, SCM_RIGHTS.
+
+A message keeps its borders and its descriptors. What is larger than a packet travels in a memfd, as one more
+descriptor: configs and secrets are part of a spawn request.
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Sequence
+
+_PACKET = 64 * 1024  # well below SO_SNDBUF's default (208 KiB)
+_MAX_FDS = 64
+_INT = 4
+
+
+def pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def send(channel: socket.socket, body: bytes, fds: Sequence[int] = ()) -> None:
+    """Raises OSError; BlockingIOError on a full non-blocking channel, with nothing sent."""
+    if len(body) < _PACKET:
+        socket.send_fds(channel, [b"p" + body], list(fds))
+        return
+    held = os.memfd_create("message", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(held, view) :]
+        socket.send_fds(channel, [b"m"], [*fds, held])
+    finally:
+        os.close(held)
+
+
+def receive(channel: socket.socket) -> tuple[bytes, list[int]] | None:
+    """The next message and its descriptors, all close-on-exec; None when the other end is gone."""
+    try:
+        # not socket.recv_fds: Python 3.11 ignores the flags it is given
+        packet, ancillary, _, _ = channel.recvmsg(
+            _PACKET + 1, socket.CMSG_SPACE(_MAX_FDS * _INT), socket.MSG_CMSG_CLOEXEC
+        )
+    except ConnectionError:
+        return None
+    fds: list[int] = []
+    for _, kind, data in ancillary:
+        if kind == socket.SCM_RIGHTS:
+            fds += struct.unpack(f"{len(data) // _INT}i", data[: len(data) // _INT * _INT])
+    if not packet:
+        return None
+    if packet[:1] == b"p":
+        return packet[1:], fds
+    held = fds.pop()
+    try:
+        size = os.fstat(held).st_size
+        body = b""
+        while len(body) < size:
+            body += os.pread(held, size - len(body), len(body))
+        return body, fds
+    finally:
+        os.close(held)
