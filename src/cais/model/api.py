@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cais.model.image import Healthcheck
+from cais.model.stack import Stack
 from cais.source.api import Span
 
 
@@ -207,38 +208,18 @@ class FileObject(NamedTuple):
     span: Span | None = None
 
 
-class Stack:
-    """One compose project. Equal inputs give equal stacks; nothing here changes after loading."""
-
-    name: str
-    working_dir: str
-    files: tuple[str, ...]
-    canonical: Mapping[str, Any]
-    warnings: tuple[Any, ...]  # diag.api.Diagnostic
-    environment: Mapping[str, str]  # what interpolation saw: process environment over .env
-    profiles: tuple[str, ...]
-
-    @property
-    def services(self) -> Mapping[str, Service]:
-        """Active services by name, in the file's order."""
-        raise NotImplementedError
-
-    @property
-    def networks(self) -> Mapping[str, Network]:
-        raise NotImplementedError
-
-    @property
-    def volumes(self) -> Mapping[str, NamedVolume]:
-        raise NotImplementedError
-
-    @property
-    def configs(self) -> Mapping[str, FileObject]:
-        raise NotImplementedError
-
-    @property
-    def secrets(self) -> Mapping[str, FileObject]:
-        raise NotImplementedError
-
-    def span(self, *path: str | int) -> Span | None:
-        """Where the value at `path` of `canonical` came from; of its nearest parent when it was made here."""
-        raise NotImplementedError
+__all__ = [
+    "Build",
+    "Dependency",
+    "Deploy",
+    "FileObject",
+    "Grant",
+    "Healthcheck",
+    "Link",
+    "NamedVolume",
+    "Network",
+    "Port",
+    "Service",
+    "Stack",
+    "Volume",
+]

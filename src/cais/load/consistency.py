@@ -1,0 +1,268 @@
+"""What a project must be beyond its schema: names that lead somewhere, no circles, no contradictions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cais.load.job import Job, nearest
+from cais.source.tree import NOWHERE, Map
+
+_NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
+
+
+def validate(job: Job, tree: Map) -> None:
+    """Rules that hold even without the consistency check."""
+    for section, wanted in (("configs", ("file", "environment", "content")), ("secrets", ("file", "environment"))):
+        for name, entry in _items(tree, section):
+            _file_object(job, section, name, entry, wanted, tree[section].where(name))
+    for section in ("volumes", "networks"):
+        for name, entry in _items(tree, section):
+            _external(job, section, name, entry)
+    for name, service in _items(tree, "services"):
+        at = tree["services"].where(name)
+        for index, volume in enumerate(service.get("volumes") or ()):
+            if volume.__class__ is Map:
+                _volume(job, name, volume, service["volumes"].at[index])
+        _devices(job, name, service)
+        del at
+
+
+def _file_object(job: Job, section: str, name: str, entry: Map, wanted: tuple[str, ...], at: int) -> None:
+    given = [key for key in wanted if entry.get(key)]
+    if entry.get("external"):
+        _external(job, section, name, entry)
+        return
+    if len(given) > 1:
+        job.error("conflict", f'{section[:-1]} "{name}" may have only one of {", ".join(given)}',
+                  entry.where(given[1]), key=True)  # fmt: skip
+    elif not given and not entry.get("driver"):
+        job.error("missing-key", f'{section[:-1]} "{name}" needs {", ".join(wanted)} or external', at, key=True)
+
+
+def _external(job: Job, section: str, name: str, entry: Map) -> None:
+    if not entry.get("external"):
+        return
+    for key, value in entry.items():
+        if key in ("name", "external") or key.startswith("x-") or value in (None, "", False):
+            continue
+        job.error(
+            "conflict",
+            f'{section[:-1]} "{name}" is external: {key} cannot be given',
+            entry.where(key),
+            key=True,
+        )
+
+
+def _volume(job: Job, name: str, volume: Map, at: int) -> None:
+    kind = volume.get("type")
+    if kind in ("bind", "image", "npipe") and not volume.get("source"):
+        job.error("volume", f'service "{name}": a {kind} mount needs a source', at)
+    if not volume.get("target") and kind != "":
+        job.error("volume", f'service "{name}": a mount needs a target', at)
+
+
+def _devices(job: Job, name: str, service: Map) -> None:
+    deploy = service.get("deploy")
+    resources = deploy.get("resources") if deploy.__class__ is Map else None
+    reservations = resources.get("reservations") if resources.__class__ is Map else None
+    for devices in (reservations.get("devices") if reservations.__class__ is Map else None, service.get("gpus")):
+        for index, device in enumerate(devices or ()):
+            if device.__class__ is Map and device.get("count") is not None and device.get("device_ids"):
+                job.error("conflict", f'service "{name}": count and device_ids exclude each other', devices.at[index])
+
+
+def consistent(job: Job, tree: Map, disabled: Map) -> None:
+    """The checks of a whole project; `disabled` are the services that no profile activates."""
+    services = tree.get("services")
+    services = services if services.__class__ is Map else Map()
+    containers: dict[str, str] = {}
+    for name, service in services.items():
+        if service.__class__ is Map:
+            _service(job, tree, name, service, services, disabled)
+            _container_name(job, name, service, containers, services)
+    _circles(job, services)
+
+
+def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabled: Map) -> None:
+    at = services.where(name)
+    if not service.get("image") and service.get("build") is None and service.get("provider") is None:
+        job.error(
+            "no-image",
+            f'service "{name}" has neither an image nor a build',
+            at,
+            key=True,
+            hint="give it image or build",
+        )
+    if service.get("network_mode") and service.get("networks"):
+        job.error(
+            "conflict", f'service "{name}" has both network_mode and networks', service.where("network_mode"), key=True
+        )
+    _references(job, tree, name, service)
+    _dependencies(job, name, service, services, disabled)
+    deploy = service.get("deploy")
+    if deploy.__class__ is Map:
+        _limits(job, name, service, deploy)
+        if service.get("container_name") and (deploy.get("replicas") or 0) > 1:
+            job.error(
+                "conflict",
+                f'service "{name}" has a container_name and {deploy["replicas"]} replicas: a name can exist once',
+                service.where("container_name"),
+            )
+    if service.get("container_name") and (service.get("scale") or 0) > 1:
+        job.error("conflict", f'service "{name}" has a container_name and is scaled to {service["scale"]}',
+                  service.where("container_name"))  # fmt: skip
+    check = service.get("healthcheck")
+    if check.__class__ is Map and check.get("test"):
+        test = check["test"]
+        if test.__class__ is not str and test[0] not in ("NONE", "CMD", "CMD-SHELL"):
+            job.error(
+                "healthcheck",
+                f'service "{name}": the first item of healthcheck.test is CMD, CMD-SHELL or NONE, not "{test[0]}"',
+                test.where(0),
+            )
+
+
+def _limits(job: Job, name: str, service: Map, deploy: Map) -> None:
+    """A limit in both places must be the same (docker/compose: "can't set distinct values")."""
+    from cais.load.decode import number_of
+
+    resources = deploy.get("resources")
+    resources = resources if resources.__class__ is Map else Map()
+    limits = resources.get("limits") if resources.get("limits").__class__ is Map else Map()
+    reservations = resources.get("reservations") if resources.get("reservations").__class__ is Map else Map()
+    pairs = (
+        ("scale", "replicas", deploy),
+        ("mem_limit", "memory", limits),
+        ("cpus", "cpus", limits),
+        ("pids_limit", "pids", limits),
+        ("mem_reservation", "memory", reservations),
+    )
+    for mine, theirs, holder in pairs:
+        left, right = number_of(mine, service.get(mine)), number_of(mine, holder.get(theirs))
+        if left is not None and right is not None and left != right and (mine == "scale" or (left and right)):
+            where = "deploy." if holder is deploy else "deploy.resources."
+            job.error(
+                "conflict",
+                f'service "{name}": {mine} and {where}…{theirs} differ' if holder is not deploy
+                else f'service "{name}": {mine} and deploy.{theirs} differ',
+                service.where(mine),
+                key=True,
+                notes=[("the other value", holder.where(theirs))],
+            )  # fmt: skip
+
+
+def _references(job: Job, tree: Map, name: str, service: Map) -> None:
+    for network in service.get("networks") or ():
+        _defined(job, tree, "networks", name, network, service["networks"].where(network), key=True)
+    volumes = service.get("volumes")
+    for index, volume in enumerate(volumes or ()):
+        if volume.__class__ is Map and volume.get("type") == "volume" and volume.get("source"):
+            at = volume.where("source")
+            _defined(job, tree, "volumes", name, volume["source"], at if at != NOWHERE else volumes.at[index])
+    for section in ("configs", "secrets"):
+        grants = service.get(section)
+        for index, grant in enumerate(grants or ()):
+            if grant.__class__ is Map:
+                _defined(job, tree, section, name, grant.get("source", ""), grants.at[index])
+    build = service.get("build")
+    if build.__class__ is Map:
+        for index, grant in enumerate(build.get("secrets") or ()):
+            if grant.__class__ is Map:
+                _defined(job, tree, "secrets", name, grant.get("source", ""), build["secrets"].at[index])
+    for model in service.get("models") or ():
+        _defined(job, tree, "models", name, model, service["models"].where(model), key=True)
+
+
+def _defined(job: Job, tree: Map, section: str, service: str, wanted: Any, at: int, *, key: bool = False) -> None:
+    known = tree.get(section)
+    known = known if known.__class__ is Map else Map()
+    if wanted in known:
+        return
+    job.error(
+        f"undefined-{section[:-1]}",
+        f'service "{service}" uses {section[:-1]} "{wanted}", which is not defined',
+        at,
+        key=key,
+        hint=nearest(str(wanted), known) or f"define it under the top-level {section}",
+    )
+
+
+def _dependencies(job: Job, name: str, service: Map, services: Map, disabled: Map) -> None:
+    depends = service.get("depends_on")
+    for other in list(depends) if depends.__class__ is Map else ():
+        if other in services:
+            continue
+        entry = depends[other]
+        if entry.__class__ is Map and entry.get("required") is False:
+            depends.drop(other)
+            continue
+        at = depends.where(other)
+        if other in disabled:
+            profiles = disabled[other].get("profiles") or ()
+            job.error(
+                "inactive-service",
+                f'service "{name}" depends on "{other}", which no active profile includes',
+                at,
+                key=True,
+                hint=f"activate it with --profile {profiles[0]}" if profiles else "",
+            )
+        else:
+            job.error(
+                "undefined-service",
+                f'service "{name}" depends on "{other}", which is not defined',
+                at,
+                key=True,
+                hint=nearest(other, services),
+            )
+
+
+def _container_name(job: Job, name: str, service: Map, seen: dict[str, str], services: Map) -> None:
+    container = service.get("container_name")
+    if not container:
+        return
+    if container in seen:
+        job.error(
+            "conflict",
+            f'services "{seen[container]}" and "{name}" have one container_name, "{container}"',
+            service.where("container_name"),
+            notes=[("the other", services[seen[container]].where("container_name"))],
+        )
+    seen.setdefault(container, name)
+
+
+def _circles(job: Job, services: Map) -> None:
+    """Depth first, with a stack of its own; each circle is reported once."""
+    done: set[str] = set()
+    for start in services:
+        if start in done:
+            continue
+        trail: list[str] = [start]
+        on_trail = {start}
+        open_iterators = [iter(_needs(services, start))]
+        while trail:
+            other = next(open_iterators[-1], None)
+            if other is None:
+                done.add(trail[-1])
+                on_trail.discard(trail.pop())
+                open_iterators.pop()
+            elif other in on_trail:
+                circle = [*trail[trail.index(other) :], other]
+                last = services[trail[-1]]
+                at = last["depends_on"].where(other) if other in (last.get("depends_on") or ()) else NOWHERE
+                job.error("dependency-cycle", f"services wait for each other: {' -> '.join(circle)}", at, key=True)
+                return
+            elif other not in done and other in services:
+                trail.append(other)
+                on_trail.add(other)
+                open_iterators.append(iter(_needs(services, other)))
+
+
+def _needs(services: Map, name: str) -> list[str]:
+    service = services.get(name)
+    depends = service.get("depends_on") if service.__class__ is Map else None
+    return list(depends) if depends.__class__ is Map else []
+
+
+def _items(tree: Map, section: str) -> list[tuple[str, Map]]:
+    entries = tree.get(section)
+    return [(k, v) for k, v in entries.items() if v.__class__ is Map] if entries.__class__ is Map else []

@@ -1,0 +1,121 @@
+"""What one loading carries along: the files read, the variables, and everything found wrong so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cais.diag.api import ERROR, WARNING, Diagnostic, Faults, Note
+from cais.source.files import Sources
+from cais.source.tree import NOWHERE
+
+MAX_FAULTS = 200
+
+
+class Options(NamedTuple):
+    """What the caller asked for; the names are those of `docker compose config`."""
+
+    paths: Sequence[str] = ()
+    project_directory: str | None = None
+    project_name: str | None = None
+    profiles: Sequence[str] = ()
+    env_files: Sequence[str] = ()
+    services: Sequence[str] | None = None
+    interpolate: bool = True
+    normalize: bool = True
+    consistency: bool = True
+    resolve_paths: bool = True
+    resolve_environment: bool = True
+
+
+class Job:
+    def __init__(self, options: Options, environment: dict[str, str]) -> None:
+        self.options = options
+        self.environment = environment
+        self.variable_at: dict[str, int] = {}  # where an env file gave a variable
+        self.sources = Sources()
+        self.found: list[Diagnostic] = []
+        self.used: dict[int, tuple[str, ...]] = {}  # position of a value -> variables in it
+        self.variables: dict[str, tuple[str, str, str]] = {}  # name -> (required text, default, alternative)
+        self._seen: set[tuple[str, str, int]] = set()
+        self.working_dir = ""
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        position: int = NOWHERE,
+        *,
+        key: bool = False,
+        hint: str = "",
+        notes: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        self._add(ERROR, code, message, position, key, hint, notes)
+
+    def warn(self, code: str, message: str, position: int = NOWHERE, *, key: bool = False, hint: str = "") -> None:
+        self._add(WARNING, code, message, position, key, hint, ())
+
+    def _add(
+        self,
+        severity: str,
+        code: str,
+        message: str,
+        position: int,
+        key: bool,
+        hint: str,
+        notes: Sequence[tuple[str, int]],
+    ) -> None:
+        mark = (code, message, position)
+        if mark in self._seen or len(self._seen) > MAX_FAULTS:
+            return
+        self._seen.add(mark)
+        lines = [Note(text, self.sources.span(at, key=True)) for text, at in notes]
+        if position != NOWHERE:
+            for name in self.used.get(position, ()):
+                lines.append(self.variable_note(name))
+            lines += [Note(text, self.sources.span(at)) for text, at in self.sources.chain(position)]
+        self.found.append(Diagnostic(severity, code, message, self.sources.span(position, key=key), hint, tuple(lines)))
+
+    def variable_note(self, name: str) -> Note:
+        at = self.variable_at.get(name, NOWHERE)
+        if at != NOWHERE:
+            return Note(f"variable {name} given here", self.sources.span(at))
+        if name in self.environment:
+            return Note(f"variable {name} from the environment")
+        return Note(f"variable {name} is not set")
+
+    @property
+    def failed(self) -> bool:
+        return any(one.severity == ERROR for one in self.found)
+
+    def stop_if_failed(self) -> None:
+        """Raise everything found, sorted by place, when one of it is an error."""
+        if self.failed:
+            raise Faults(sort(self.found))
+
+
+def sort(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    return sorted(found, key=lambda one: (one.span.file, one.span.line, one.span.column) if one.span else ("", 0, 0))
+
+
+def shown(value: object) -> str:
+    """A value as it reads in a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    text = str(value)
+    return f'"{text[:60]}…"' if len(text) > 60 else f'"{text}"' if isinstance(value, str) else text
+
+
+def nearest(word: str, known: Sequence[str] | Mapping[str, object] | frozenset[str]) -> str:
+    """`did you mean "…"?` when a known name looks like a slip of the pen; else nothing."""
+    import difflib
+
+    lowered = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(lowered), 1, 0.72)
+    return f'did you mean "{lowered[close[0]]}"?' if close else ""

@@ -1,0 +1,125 @@
+"""What a file leaves unsaid: the default network, names of resources, dependencies that follow from others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cais.load.canonical import made
+from cais.load.job import Job
+from cais.source.tree import List, Map
+
+NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
+
+
+def defaults(job: Job, tree: Map, working_dir: str) -> None:
+    """Values that are always there, normalized or not."""
+    for service in _maps(tree, "services"):
+        build = service.get("build")
+        if build.__class__ is Map and "context" not in build and job.options.resolve_paths:
+            build.put("context", working_dir, service.where("build"))
+        elif build.__class__ is Map and "context" not in build:
+            build.put("context", ".", service.where("build"))
+        for index, port in enumerate(service.get("ports") or ()):
+            if port.__class__ is Map:
+                at = service["ports"].at[index]
+                if not port.get("mode"):
+                    port.put("mode", "ingress", at)
+                if not port.get("protocol"):
+                    port.put("protocol", "tcp", at)
+        for index, volume in enumerate(service.get("volumes") or ()):
+            if volume.__class__ is Map and volume.get("type") == "bind":
+                at = service["volumes"].at[index]
+                if volume.get("bind") is None:
+                    volume.put("bind", Map(), at)
+        for key in ("secrets",):
+            for index, grant in enumerate(service.get(key) or ()):
+                if grant.__class__ is Map and not grant.get("target"):
+                    grant.put("target", f"/run/secrets/{grant.get('source', '')}", service[key].at[index])
+        for devices in (service.get("gpus"), _devices(service)):
+            for index, device in enumerate(devices or ()):
+                if device.__class__ is Map and "count" not in device and "device_ids" not in device:
+                    device.put("count", -1, devices.at[index])
+
+
+def _devices(service: Map) -> Any:
+    deploy = service.get("deploy")
+    resources = deploy.get("resources") if deploy.__class__ is Map else None
+    reservations = resources.get("reservations") if resources.__class__ is Map else None
+    return reservations.get("devices") if reservations.__class__ is Map else None
+
+
+def normalize(job: Job, tree: Map, name: str) -> None:
+    _networks(tree)
+    for service_name, service in _items(tree, "services"):
+        at = tree["services"].where(service_name)
+        if service.get("pull_policy") == "if_not_present":
+            service["pull_policy"] = "missing"
+        build = service.get("build")
+        if build.__class__ is Map and not build.get("dockerfile") and not build.get("dockerfile_inline"):
+            build.put("dockerfile", "Dockerfile", service.where("build"))
+        _dependencies(service, at)
+    for section in ("networks", "volumes", "configs", "secrets"):
+        entries = tree.get(section)
+        if entries.__class__ is not Map:
+            continue
+        for key in list(entries):
+            if entries[key] is None:
+                entries[key] = Map()
+            entry = entries[key]
+            if entry.__class__ is Map and not entry.get("name"):
+                at = entries.where(key)
+                entry.put("name", key if entry.get("external") else f"{name}_{key}", at)
+
+
+def _networks(tree: Map) -> None:
+    used = False
+    services = tree.get("services")
+    for name, service in _items(tree, "services"):
+        if service.get("provider") is not None:
+            continue
+        if not service.get("network_mode"):
+            if not service.get("networks"):
+                at = services.where(name)
+                service.put("networks", Map({"default": None}, {"default": at}), at)
+            used = used or "default" in service["networks"]
+        for hook in service.get("pre_start") or ():
+            if hook.__class__ is Map and not hook.get("network_mode") and not hook.get("networks"):
+                hook.put("networks", Map({"default": None}), services.where(name))
+                used = True
+    if used:
+        if tree.get("networks").__class__ is not Map:
+            tree.put("networks", Map(), -1)
+        if "default" not in tree["networks"]:
+            tree["networks"].put("default", Map(), -1)
+
+
+def _dependencies(service: Map, at: int) -> None:
+    wanted: list[tuple[str, bool, int]] = []
+    links = service.get("links")
+    for index, link in enumerate(links or ()):
+        wanted.append((str(link).split(":")[0], True, links.where(index) if links.__class__ is List else at))
+    for key in NAMESPACES:
+        value = service.get(key)
+        if value.__class__ is str and value.startswith("service:"):
+            wanted.append((value[8:], True, service.where(key)))
+    sources = service.get("volumes_from")
+    for index, source in enumerate(sources or ()):
+        if not str(source).startswith("container:"):
+            wanted.append((str(source).split(":")[0], False, sources.where(index)))
+    for name, restart, place in wanted:
+        if service.get("depends_on") is None:
+            service.put("depends_on", Map(), place)
+        if name not in service["depends_on"]:
+            entry = made(place, condition="service_started", required=True)
+            if restart:
+                entry.put("restart", True, place)
+            service["depends_on"].put(name, entry, place)
+
+
+def _items(tree: Map, section: str) -> list[tuple[str, Map]]:
+    entries = tree.get(section)
+    return [(k, v) for k, v in entries.items() if v.__class__ is Map] if entries.__class__ is Map else []
+
+
+def _maps(tree: Map, section: str) -> list[Map]:
+    return [entry for _, entry in _items(tree, section)]

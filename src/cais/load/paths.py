@@ -1,0 +1,150 @@
+"""Relative paths to absolute ones, from the folder they count from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+from cais.load.job import Job
+from cais.source.tree import List, Map
+
+_REMOTE = re.compile(
+    r"(https?://|git://|ssh://|github\.com/|git@|docker-image://|oci-layout://|service:|target:)|[a-z0-9+.-]+://"
+)
+
+
+def expand(path: str) -> str:
+    if path.startswith("~") and (len(path) == 1 or path[1] == "/"):
+        return os.path.expanduser("~") + path[1:]
+    return path
+
+
+def join(folder: str, path: str) -> str:
+    path = expand(path)
+    return os.path.normpath(os.path.join(folder, path))
+
+
+def windows(path: str) -> bool:
+    return path.startswith("\\\\") or (len(path) > 2 and path[0].isalpha() and path[1] == ":" and path[2] in "\\/")
+
+
+def _plain(folder: str) -> Callable[[str], str]:
+    def absolute(path: str) -> str:
+        expanded = expand(path)
+        return expanded if os.path.isabs(expanded) else os.path.normpath(os.path.join(folder, expanded))
+
+    return absolute
+
+
+def _source(folder: str) -> Callable[[str], str]:
+    def absolute(path: str) -> str:
+        expanded = expand(path)
+        if os.path.isabs(expanded) or windows(expanded):
+            return expanded
+        return os.path.normpath(os.path.join(folder, expanded))
+
+    return absolute
+
+
+def _context(folder: str) -> Callable[[str], str]:
+    plain = _plain(folder)
+
+    def absolute(path: str) -> str:
+        return path if _REMOTE.match(path) else plain(path)
+
+    return absolute
+
+
+def resolve(job: Job, tree: Map, folder: str) -> None:
+    """Every relative path of a canonical tree."""
+    for section in ("services", "jobs"):
+        for service in _maps(tree.get(section)):
+            resolve_service(service, folder)
+    source = _source(folder)
+    for section in ("configs", "secrets"):
+        for entry in _maps(tree.get(section)):
+            _apply(entry, "file", source)
+    for volume in _maps(tree.get("volumes")):
+        options = volume.get("driver_opts")
+        if volume.get("driver") == "local" and options.__class__ is Map and options.get("o") == "bind":
+            _apply(options, "device", source)
+
+
+def resolve_service(service: Map, folder: str) -> None:
+    plain, source, context = _plain(folder), _source(folder), _context(folder)
+    build = service.get("build")
+    if build.__class__ is Map:
+        _apply(build, "context", context)
+        contexts = build.get("additional_contexts")
+        for name in contexts if contexts.__class__ is Map else ():
+            _apply(contexts, name, context)
+        _apply_ssh(build, plain)
+    for entry in _maps(service.get("env_file")):
+        _apply(entry, "path", plain)
+    _apply_all(service.get("label_file"), plain)
+    develop = service.get("develop")
+    for watch in _maps(develop.get("watch")) if develop.__class__ is Map else ():
+        _apply(watch, "path", source)
+    for volume in _maps(service.get("volumes")):
+        if volume.get("type") == "bind":
+            _apply(volume, "source", source)
+    extends = service.get("extends")
+    if extends.__class__ is Map:
+        _apply(extends, "file", plain)
+    for hook in _maps(service.get("pre_start")):
+        resolve_service(hook, folder)
+
+
+def _apply_ssh(build: Map, plain: Callable[[str], str]) -> None:
+    return None
+
+
+def rebase_service(service: Map, folder: str, relative_to: str) -> None:
+    """Make the paths of a service read elsewhere absolute, short forms included."""
+    from cais.load.canonical import SERVICE, Canonical
+
+    worker = Canonical.__new__(Canonical)
+    for key in ("build", "volumes", "env_file", "label_file", "develop"):
+        value = service.get(key)
+        if value is not None and key in SERVICE:
+            if key == "volumes":
+                _short_volumes(value, folder)
+                continue
+            service[key] = SERVICE[key](worker, value, service.where(key))
+    resolve_service(service, folder)
+
+
+def _short_volumes(value: Any, folder: str) -> None:
+    from cais.load import volumes
+
+    source = _source(folder)
+    for index, item in enumerate(value if value.__class__ is List else ()):
+        if item.__class__ is str:
+            try:
+                first = volumes.split(item)[0] if len(item) > 2 else ""
+            except ValueError:
+                continue
+            if volumes.is_path(first):
+                value[index] = source(first) + item[len(first) :]
+
+
+def _apply(holder: Map, key: str, change: Callable[[str], str]) -> None:
+    value = holder.get(key)
+    if value.__class__ is str and value:
+        holder[key] = change(value)
+
+
+def _apply_all(items: Any, change: Callable[[str], str]) -> None:
+    for index, item in enumerate(items if items.__class__ is List else ()):
+        if item.__class__ is str:
+            items[index] = change(item)
+
+
+def _maps(value: Any) -> list[Map]:
+    if value.__class__ is Map:
+        return [one for one in value.values() if one.__class__ is Map]
+    if value.__class__ is List:
+        return [one for one in value if one.__class__ is Map]
+    return []

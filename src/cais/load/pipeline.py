@@ -1,0 +1,71 @@
+"""The stages of loading, in order. Each takes the tree of the one before and reports what it finds to the job."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from cais.diag.api import CaisError
+from cais.load import consistency, decode, documents, environment, lookup, normalize, paths, profiles
+from cais.load.job import Job, Options, sort
+from cais.source.tree import Map
+
+
+class Loaded(NamedTuple):
+    """What the pipeline gives: a canonical tree and what was found on the way."""
+
+    name: str
+    working_dir: str
+    files: tuple[str, ...]
+    tree: Map
+    disabled: Map
+    profiles: tuple[str, ...]
+    job: Job
+
+
+def run(options: Options, environ: dict[str, str]) -> Loaded:
+    job = Job(options, environ)
+    found = lookup.find(job)
+    job.working_dir = found.working_dir
+    job.stop_if_failed()
+    given = lookup.given_name(job)
+    fallback = lookup.normal_name(os.path.basename(found.working_dir))
+
+    reader = documents.reader(job)
+    if given or fallback:
+        job.environment.setdefault("COMPOSE_PROJECT_NAME", given or fallback)
+    tree = reader.project(found.files, found.working_dir)
+    job.stop_if_failed()
+    name = given or lookup.normal_name(reader.name) or fallback
+    if not name:
+        raise CaisError("the project needs a name", hint="give one with -p, or a name at the top of the file")
+    if not tree:
+        raise CaisError(f"cannot load {', '.join(found.files)}: there is nothing in it")
+
+    if options.resolve_paths:
+        paths.resolve(job, tree, found.working_dir)
+    normalize.defaults(job, tree, found.working_dir)
+    consistency.validate(job, tree)
+    environment.bare_names(job, tree)
+    if options.normalize:
+        normalize.normalize(job, tree, name)
+    active = profiles.active_profiles(job)
+    disabled = profiles.activate(job, tree, active, options.services or ())
+    if options.consistency:
+        consistency.consistent(job, tree, disabled)
+    services = tree.get("services")
+    for service_name, service in services.items() if services.__class__ is Map else ():
+        if options.resolve_environment and service.__class__ is Map:
+            environment.env_files(job, service, service_name)
+            environment.label_files(job, service, service_name)
+    if options.services:
+        profiles.select(job, tree, options.services)
+    profiles.prune(tree)
+    decode.decode(job, tree)
+    tree.put("name", name, reader.name_at if reader.name and not given else -1)
+    tree.drop("include")
+    if tree.get("services") is None:
+        tree.put("services", Map(), -1)
+    job.stop_if_failed()
+    job.found = sort(job.found)
+    return Loaded(name, found.working_dir, found.files, tree, disabled, active, job)

@@ -1,0 +1,77 @@
+"""`ports` in the short form: `[[host address:]published:]target[/protocol]`, each part maybe a range."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_PORT = re.compile(r"[0-9]+")
+
+
+def parse(text: str) -> list[dict[str, Any]]:
+    """One mapping for each port of `text`; ValueError says what is wrong."""
+    host, published, target, protocol = split(text)
+    if not target:
+        raise ValueError(f'"{text}" names no container port')
+    if protocol not in ("tcp", "udp", "sctp"):
+        raise ValueError(f'"{protocol}" is not a protocol: tcp, udp or sctp')
+    first, last = _range(target, "container port")
+    if published:
+        begin, end = _range(published, "published port")
+        if end - begin != last - first and last != first:
+            raise ValueError(f'"{text}" maps a range of {end - begin + 1} ports to one of {last - first + 1}')
+    ports: list[dict[str, Any]] = []
+    for offset in range(last - first + 1):
+        port: dict[str, Any] = {"mode": "ingress"}
+        if host:
+            port["host_ip"] = host
+        port["target"] = first + offset
+        if published:
+            port["published"] = f"{begin}-{end}" if last == first and end > begin else str(begin + offset)
+        port["protocol"] = protocol
+        ports.append(port)
+    return ports
+
+
+def split(text: str) -> tuple[str, str, str, str]:
+    spec, slash, protocol = text.partition("/")
+    protocol = protocol.lower() if slash and protocol else "tcp"
+    host, published = "", ""
+    parts = spec.split(":")
+    target = parts[-1]
+    if len(parts) == 2:
+        published = parts[0]
+    elif len(parts) > 2:
+        published = parts[-2]
+        host = ":".join(parts[:-2])
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+        _check_address(bare, text)
+        host = bare
+    return host, published, target, protocol
+
+
+def _check_address(host: str, text: str) -> None:
+    if not host:
+        return
+    import ipaddress
+
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        raise ValueError(f'"{host}" in "{text}" is not an IP address') from None
+
+
+def _range(text: str, what: str) -> tuple[int, int]:
+    begin, dash, end = text.partition("-")
+    first, last = _port(begin, what), _port(end, what) if dash else 0
+    if not dash:
+        return first, first
+    if last < first:
+        raise ValueError(f'the range "{text}" of the {what} runs backwards')
+    return first, last
+
+
+def _port(text: str, what: str) -> int:
+    if not _PORT.fullmatch(text) or int(text) > 65535:
+        raise ValueError(f'"{text}" is not a {what}')
+    return int(text)
