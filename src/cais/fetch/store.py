@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 import stat
@@ -109,11 +108,6 @@ def remove(path: Path) -> None:
     else:
         with contextlib.suppress(FileNotFoundError):
             path.unlink()
-
-
-def key_of(*parts: object) -> str:
-    """A short name for content: the same parts give the same one, on every machine and version of Python."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:

@@ -28,7 +28,8 @@ def write(root: Path, packages: Iterable[Unpacked], *, architecture: str) -> Non
         "triggers/Unincorp",
     ):
         (home / empty).touch()
-    stanzas, by_path, by_name = [], [], {}
+    stanzas, by_path = [], []
+    by_name: dict[str, list[str]] = {}
     for one in sorted(packages, key=lambda u: u.package.name):
         fields = one.control.fields
         same = fields.get("Multi-Arch") == "same"

@@ -233,7 +233,7 @@ def verified(signed: bytes, suite: str, *, check_dates: bool) -> str:
             hint="is something between this machine and the mirror changing files? "
             "a newer Cais may know a newer key of Debian",
         ) from None
-    text: str = result.bytes.decode()
+    text = (result.bytes or b"").decode()
     head = text.partition("SHA256:")[0]
     names = re.findall(r"(?m)^(?:Suite|Codename): (\S+)$", head)
     # An attacker may not give us another suite's file, however well signed.

@@ -21,7 +21,8 @@ _NAME = re.compile(r"^(?:lib.*|ld-.*)\.so(?:\.|$)")
 def build(layers: Sequence[str]) -> bytes:
     """The cache for a root made of these layers, the top one first."""
     found: dict[tuple[str, str], tuple[int, str]] = {}
-    for directory in _directories(layers):
+    directories = _directories(layers)
+    for directory, shown in directories.items():
         for layer in layers:
             try:
                 names = os.listdir(layer + directory)
@@ -39,9 +40,9 @@ def build(layers: Sequence[str]) -> bytes:
                 key = soname or name
                 if name == key or not os.path.islink(here):
                     target = key if any(os.path.lexists(f"{at}{directory}/{key}") for at in layers) else name
-                    found.setdefault((key, directory), (flags, f"{directory}/{target}"))
-    order = {d: n for n, d in enumerate(_directories(layers))}
-    libraries = sorted(found.items(), key=lambda item: -order[item[0][1]])
+                    found.setdefault((key, directory), (flags, f"{shown}/{target}"))
+    order = {d: n for n, d in enumerate(directories)}
+    libraries = sorted(found.items(), key=lambda item: -order[item[0][1]])  # reversed below
     libraries.sort(key=lambda item: _rank(item[0][0]), reverse=True)
     return _write([(key, path, flags) for (key, _), (flags, path) in libraries])
 
@@ -72,9 +73,9 @@ def _rank(name: str) -> tuple[tuple[int, int], ...]:
     return (*pieces, (0, 0))
 
 
-def _directories(layers: Sequence[str]) -> list[str]:
+def _directories(layers: Sequence[str]) -> dict[str, str]:
     """ld.so.conf and what it includes, then the linker's own directories."""
-    configured: dict[str, None] = {}
+    configured: dict[str, str] = {}  # where it really is -> as ld.so.conf says it
     seen: set[str] = set()
     for layer in layers:
         for file in sorted(glob.glob(f"{glob.escape(layer)}/etc/ld.so.conf.d/*.conf")):
@@ -89,11 +90,10 @@ def _directories(layers: Sequence[str]) -> list[str]:
                     for line in lines:
                         line = line.partition("#")[0].strip()
                         if line.startswith("/"):
-                            configured[_real(line.rstrip("/"))] = None
+                            configured.setdefault(_real(line.rstrip("/")), line.rstrip("/"))
                 break
-    for directory in ("/usr/lib", "/usr/lib64"):
-        configured[directory] = None
-    return list(configured)
+    configured.setdefault("/usr/lib", "/lib")
+    return configured
 
 
 def _real(directory: str) -> str:

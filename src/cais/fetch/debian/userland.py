@@ -15,24 +15,9 @@ from pathlib import Path
 
 import msgspec
 
-from cais.fetch import store, tar
-from cais.fetch.debian import dpkg, download, index, ldcache, resolve, sources
+from cais.fetch import names, store, tar
+from cais.fetch.debian import download, dpkg, index, ldcache, resolve, sources
 from cais.paths import cache_home
-
-LAYOUT = 1  # raise it when what this module lays out changes: the key of every userland changes with it
-
-# Beyond Essential and Priority: required. usr-is-merged first: else `usrmerge` comes, with all of perl.
-SEEDS = ("usr-is-merged", "apt", "ca-certificates", "netbase", "tzdata")
-# What a Python of python.org's kind, Node and the wheels of PyPI link against (manylinux leaves these to the system).
-LIBRARIES: dict[str, tuple[str, ...]] = {
-    "bookworm": ("libssl3", "libreadline8", "libuuid1", "libgdbm6"),
-    "trixie": ("libssl3t64", "libreadline8t64", "libuuid1", "libgdbm6t64"),
-    "sid": ("libssl3t64", "libreadline8t64", "libuuid1", "libgdbm6t64"),
-}
-COMMON = (
-    "libbz2-1.0", "libcrypt1", "libexpat1", "libffi8", "libgcc-s1", "libgomp1", "liblzma5", "libncursesw6",
-    "libsqlite3-0", "libstdc++6", "zlib1g",
-)  # fmt: skip
 
 Progress = Callable[[str, int, int], None]
 
@@ -42,16 +27,17 @@ def userland(suite: str, progress: Progress | None = None, *, refresh: bool = Fa
 
     Taken from what Debian has at that moment; kept until it is removed or `refresh` asks for a newer one.
     """
-    key = store.key_of("userland", LAYOUT, suite, sources.architecture(), SEEDS, COMMON, LIBRARIES[suite])
-    name = f"{suite}-{key}"
+    name = names.userland_name(suite)
     what = f"Debian {suite}"
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress(what, done, total)
 
     def make(root: Path) -> None:
         for attempt in (False, True):
             try:
-                _make(
-                    root, suite, name, attempt or refresh, lambda done, total: progress and progress(what, done, total)
-                )
+                _make(root, suite, name, attempt or refresh, tell)
                 return
             except download.Gone:
                 if attempt:
@@ -64,8 +50,7 @@ def userland(suite: str, progress: Progress | None = None, *, refresh: bool = Fa
 
 def contents(suite: str, progress: Progress | None = None) -> dict[str, str]:
     """Package -> version of the userland of a suite: as it was made, else as it would be made now."""
-    key = store.key_of("userland", LAYOUT, suite, sources.architecture(), SEEDS, COMMON, LIBRARIES[suite])
-    lock = cache_home() / "userlands" / f"{suite}-{key}.lock.json"
+    lock = cache_home() / "userlands" / f"{names.userland_name(suite)}.lock.json"
     try:
         return msgspec.json.decode(lock.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
@@ -75,14 +60,14 @@ def contents(suite: str, progress: Progress | None = None) -> dict[str, str]:
 def packages(of: index.Index) -> list[index.Package]:
     """All packages of a userland."""
     base = of.every(lambda p: p.priority == "required" or p.essential, (b"Priority: required", b"Essential: yes"))
-    return resolve.closure(of, [*SEEDS, *base, *COMMON, *LIBRARIES[of.suite]])
+    return resolve.closure(of, [*names.SEEDS, *base, *names.COMMON, *names.LIBRARIES[of.suite]])
 
 
-def _make(root: Path, suite: str, name: str, refresh: bool, progress: Callable[[int, int], object]) -> None:
+def _make(root: Path, suite: str, name: str, refresh: bool, progress: Callable[[int, int], None]) -> None:
     chosen = packages(index.load(suite, refresh=refresh))
     merge_usr(root)
     writer = tar.Writer(str(root), merged_usr=True)
-    unpacked = download.unpack_all(chosen, writer, wanted, lambda done, total: progress(done, total) and None)
+    unpacked = download.unpack_all(chosen, writer, wanted, progress)
     configure(root, suite)
     dpkg.write(root, unpacked, architecture=sources.architecture())
     alternatives(root)
@@ -94,10 +79,10 @@ def _make(root: Path, suite: str, name: str, refresh: bool, progress: Callable[[
 
 def merge_usr(root: Path) -> None:
     """/bin, /sbin and /lib* are links into /usr before anything is unpacked, as debootstrap lays them."""
-    names = ["bin", "sbin", "lib"]
+    folders = ["bin", "sbin", "lib"]
     if sources.architecture() == "amd64":
-        names.append("lib64")
-    for name in names:
+        folders.append("lib64")
+    for name in folders:
         (root / "usr" / name).mkdir(parents=True, exist_ok=True)
         (root / name).symlink_to(f"usr/{name}")
 
@@ -173,9 +158,9 @@ def _accounts(root: Path) -> None:
     etc = root / "etc"
     (etc / "passwd").write_text(passwd)
     (etc / "group").write_text(group)
-    names = [line.partition(":")[0] for line in passwd.splitlines()]
+    users = [line.partition(":")[0] for line in passwd.splitlines()]
     groups = [line.partition(":")[0] for line in group.splitlines()]
-    (etc / "shadow").write_text("".join(f"{n}:*:19000:0:99999:7:::\n" for n in names))
+    (etc / "shadow").write_text("".join(f"{n}:*:19000:0:99999:7:::\n" for n in users))
     (etc / "gshadow").write_text("".join(f"{n}:*::\n" for n in groups))
     for secret in ("shadow", "gshadow"):
         (etc / secret).chmod(0o640)
@@ -217,11 +202,11 @@ def _certificates(root: Path) -> None:
     /usr/lib/ssl/cert.pem -> /etc/ssl/cert.pem, does the same with one file.
     """
     home, etc = root / "usr/share/ca-certificates", root / "etc"
-    names = sorted(str(p.relative_to(home)) for p in home.rglob("*.crt"))
+    found = sorted(str(p.relative_to(home)) for p in home.rglob("*.crt"))
     (etc / "ssl/certs").mkdir(parents=True, exist_ok=True)
-    (etc / "ca-certificates.conf").write_text("".join(f"{n}\n" for n in names))
+    (etc / "ca-certificates.conf").write_text("".join(f"{n}\n" for n in found))
     bundle = []
-    for name in names:
+    for name in found:
         text = (home / name).read_text()
         bundle.append(text if text.endswith("\n") else text + "\n")
         (etc / "ssl/certs" / (Path(name).stem + ".pem")).symlink_to(f"/usr/share/ca-certificates/{name}")

@@ -57,7 +57,7 @@ class Version:
 
 def _key(part: str) -> tuple[tuple[tuple[int, ...], int], ...]:
     # The end of the text sorts after `~` and before everything else: rank 0, with `~` at -1.
-    pieces = [(tuple(_rank(c) for c in text) + (0,), int(digits or 0)) for text, digits in _PIECES.findall(part)]
+    pieces = [((*(_rank(c) for c in text), 0), int(digits or 0)) for text, digits in _PIECES.findall(part)]
     while pieces and pieces[-1] == ((0,), 0):
         pieces.pop()
     return (*pieces, ((0,), 0))
