@@ -13,16 +13,32 @@ from typing import NamedTuple
 
 from cais.source.api import Span
 
-INSTRUCTIONS = (
-    "ADD ARG CMD COPY ENTRYPOINT ENV EXPOSE FROM HEALTHCHECK LABEL MAINTAINER ONBUILD RUN SHELL STOPSIGNAL USER "
-    "VOLUME WORKDIR"
-).split()
+INSTRUCTIONS = [
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+]
 FLAGS = {
-    "ADD": "chown chmod link keep-git-dir checksum exclude unpack".split(),
-    "COPY": "from chown chmod link parents exclude".split(),
+    "ADD": ["chown", "chmod", "link", "keep-git-dir", "checksum", "exclude", "unpack"],
+    "COPY": ["from", "chown", "chmod", "link", "parents", "exclude"],
     "FROM": ["platform"],
-    "HEALTHCHECK": "interval timeout start-period start-interval retries".split(),
-    "RUN": "mount network security device".split(),
+    "HEALTHCHECK": ["interval", "timeout", "start-period", "start-interval", "retries"],
+    "RUN": ["mount", "network", "security", "device"],
 }
 SWITCHES = {"link", "parents", "keep-git-dir", "unpack"}  # flags that may stand without a value
 _REPEATABLE = {"mount", "exclude", "device"}
@@ -315,13 +331,14 @@ class _Reader:
         match made.name:
             case "FROM" if count not in {1, 3} or (count == 3 and made.words[1].text.upper() != "AS"):
                 self._fault_at(
-                    "dockerfile-arguments", "FROM takes one image", made.span, "write FROM <image> or FROM <image> AS <name>"
+                    "dockerfile-arguments",
+                    "FROM takes one image",
+                    made.span,
+                    "write FROM <image> or FROM <image> AS <name>",
                 )
                 return None
             case "COPY" | "ADD" if count < 2:
-                self._fault_at(
-                    "dockerfile-arguments", f"{made.name} needs a source and a destination", made.span
-                )
+                self._fault_at("dockerfile-arguments", f"{made.name} needs a source and a destination", made.span)
                 return None
         return made
 
@@ -375,7 +392,9 @@ class _Reader:
             if not value:
                 self._needs(made, "a name and a value")
                 return None
-            pair = Pair(Word(name, logical.span(start, end)), Word(value, logical.span(value_at, value_at + len(value))))
+            pair = Pair(
+                Word(name, logical.span(start, end)), Word(value, logical.span(value_at, value_at + len(value)))
+            )
             return made._replace(pairs=(pair,))
         pairs = []
         for word, start, end in words:
@@ -422,7 +441,10 @@ class _Reader:
             lines.append((line.lstrip("\t") if chomp else line) + "\n")
         self.index = max(first, self.index)
         self._fault_at(
-            "dockerfile-heredoc", f"the here-document {name} does not end", span, f"a line must be {name} and nothing else"
+            "dockerfile-heredoc",
+            f"the here-document {name} does not end",
+            span,
+            f"a line must be {name} and nothing else",
         )
         return Heredoc(name, "".join(lines), expand, chomp, span)
 

@@ -1,0 +1,109 @@
+"""The layer store: `layers/<key>/fs`, made once, whole or not at all.
+
+A key is a hash over what a step gets: the key below it, its words after expansion, the content of its inputs. So
+equal steps of any project share a layer. A layer is made in `layers/.new-…` and renamed; the lock on that directory
+tells a live builder's from a killed one's, which the next build clears.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from cais.paths import cache_home, private_dir
+
+FORMAT = 1  # raised when a step of the same words would give other content
+
+
+def digest(*parts: object) -> str:
+    return hashlib.sha256(repr((FORMAT, *parts)).encode("utf-8", "surrogateescape")).hexdigest()[:40]
+
+
+class Layers:
+    def __init__(self, home: Path | None = None) -> None:
+        self.home = home or cache_home() / "layers"
+        self.swept = False
+
+    def path(self, key: str) -> str:
+        """The layer's directory when it is made, else ""."""
+        fs = f"{self.home}/{key}/fs"
+        return fs if os.path.isdir(fs) else ""
+
+    def note(self, name: str) -> str | None:
+        """A small fact kept beside the layers (the hash of what a COPY took from a stage)."""
+        try:
+            with open(self.home / "notes" / name, encoding="utf-8") as file:
+                return file.read()
+        except OSError:
+            return None
+
+    def write_note(self, name: str, text: str) -> None:
+        from cais.fetch.store import write_text
+
+        write_text(private_dir(self.home / "notes") / name, text, 0o600)
+
+    async def make(self, key: str, fill: Callable[[str], Awaitable[None]], *, again: bool = False) -> str:
+        """The layer of `key`; `fill(scratch)` fills `scratch/fs` when nobody has. Two builders at once: one works.
+
+        `again` makes it anew (`--no-cache`) and replaces what is there; a root that stands on the old one keeps it,
+        because it is renamed away, not emptied.
+        """
+        if not again and (ready := self.path(key)):
+            return ready
+        import asyncio
+
+        from cais.fetch.store import explained, remove
+
+        with explained("a layer of this build"):
+            private_dir(self.home / ".locks")
+            self._sweep()
+            lock = os.open(self.home / ".locks" / key, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                while True:
+                    try:
+                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        await asyncio.sleep(0.05)
+                if not again and (ready := self.path(key)):
+                    return ready
+                scratch = self.home / f".new-{key}-{os.getpid()}"
+                remove(scratch)
+                scratch.mkdir(mode=0o700)
+                hold = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(hold, fcntl.LOCK_EX)
+                    fs = scratch / "fs"
+                    fs.mkdir(mode=0o755)
+                    fs.chmod(0o755)
+                    await fill(str(scratch))
+                    final = self.home / key
+                    if final.exists():
+                        final.rename(self.home / f".old-{key}-{os.getpid()}-{os.stat(final).st_ino}")
+                    scratch.rename(final)
+                except BaseException:
+                    remove(scratch)
+                    raise
+                finally:
+                    os.close(hold)
+            finally:
+                os.close(lock)
+        return f"{self.home}/{key}/fs"
+
+    def _sweep(self) -> None:
+        """Clear what killed builders left. Their lock went with them."""
+        if self.swept:
+            return
+        self.swept = True
+        from cais.fetch.store import remove
+
+        for left in self.home.glob(".new-*"):
+            with contextlib.suppress(OSError):
+                fd = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove(left)
+                finally:
+                    os.close(fd)
