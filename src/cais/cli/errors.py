@@ -8,7 +8,6 @@ from typing import TextIO
 
 from cais.cli.progress import Ansi, wants_colour
 from cais.diag.api import CaisError, Diagnostic
-from cais.source.api import Span
 
 # errno of what a machine refuses, not what we did wrong: said in one line, exit 1.
 _MACHINE = ("ENOSPC", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM", "EIO", "ENAMETOOLONG")
@@ -20,7 +19,15 @@ def show(found: Iterable[Diagnostic], *, ansi: Ansi = "auto", stream: TextIO | N
     found = list(found)
     if not found:
         return
-    text = "".join(_text(d, colour=wants_colour(stream, ansi)) for d in found)
+    from cais.diag.text import render, summary
+
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = "/"  # the folder we stand in has been deleted
+    text = render(found, color=wants_colour(stream, ansi), folder=folder) + "\n"
+    if sum(one.severity == "error" for one in found) > 1:
+        text += f"\n{summary(found)}\n"
     try:
         stream.write(text)
         stream.flush()
@@ -28,30 +35,6 @@ def show(found: Iterable[Diagnostic], *, ansi: Ansi = "auto", stream: TextIO | N
         stream.write(text.encode("ascii", "replace").decode())
     except OSError:
         pass  # nobody reads stderr any more
-
-
-def _text(found: Diagnostic, *, colour: bool) -> str:
-    paint = {"error": "31;1", "warning": "33;1"}.get(found.severity, "36;1")
-    word = f"\x1b[{paint}m{found.severity}\x1b[0m" if colour else found.severity
-    place = f"{found.span}: " if found.span else ""
-    out = f"{place}{word}: {found.message}\n{_excerpt(found.span) if found.span else ''}"
-    for note in found.notes:
-        out += f"  {f'{note.span}: ' if note.span else ''}{note.message}\n"
-    return out + (f"  hint: {found.hint}\n" if found.hint else "")
-
-
-def _excerpt(span: Span) -> str:
-    """The source line with the found text underlined; nothing when the file cannot be read again."""
-    try:
-        with open(span.file, encoding="utf-8", errors="replace") as file:
-            line = next(text for number, text in enumerate(file, 1) if number == span.line).rstrip("\n")
-    except (OSError, StopIteration):
-        return ""
-    end = span.end_column if span.end_line in (0, span.line) and span.end_column > span.column else span.column + 1
-    # Tabs stay tabs under the line, so that the marks stand where the terminal puts the text.
-    lead = "".join("\t" if c == "\t" else " " for c in line[: span.column - 1])
-    number = str(span.line)
-    return f"  {number} | {line}\n  {' ' * len(number)} | {lead}{'^' * (end - span.column)}\n"
 
 
 def failed(error: BaseException, argv: list[str], ansi: Ansi = "auto") -> int:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cais.cli.project import GlobalOptions, load_stack
 from cais.diag.api import CaisError
-from cais.paths import project_home, state_home
+from cais.paths import project_home
 from cais.supervise.api import InstanceSpec, InstanceState
 
 if TYPE_CHECKING:
     from cais.model.api import Stack
-
-KILLED = 137  # what a shell says of SIGKILL: everything of a stack dies with its supervisor
+    from cais.supervise.messages import Snapshot
 
 
 class Instance(NamedTuple):
@@ -37,7 +36,7 @@ class Instance(NamedTuple):
 class View(NamedTuple):
     """One project. `pid` is the living supervisor's, or 0; `gone` is when one that did not end in order was last seen.
 
-    With `gone`, what had been running is shown as killed, because that is what the kernel did.
+    With `gone`, what had been running is shown as killed, because that is what the kernel did to it.
     """
 
     project: str
@@ -54,58 +53,24 @@ class View(NamedTuple):
 
 def view(project: str) -> View | None:
     """What is known of `project`; None when it has never been up, or is down."""
-    from cais.supervise.state import read_state, supervisor_alive
+    from cais.supervise.client import snapshot
 
-    home = project_home(project)
-    alive = supervisor_alive(home)
-    if alive:
-        from cais.supervise.client import snapshot
-
-        now = snapshot(project)
-        if now is not None:
-            by_id = {state.id: state for state in now.states}
-            pairs = tuple(Instance(spec, by_id[spec.id]) for spec in now.specs if spec.id in by_id)
-            return View(project, pairs, now.pid, 0.0, now.config_files, now.working_dir)
-    kept = read_state(home)
-    if kept is None:
-        return None
-    gone = _last_seen(home) if kept.pid and not supervisor_alive(home) else 0.0
-    found = []
-    for one in kept.instances:
-        state = one.state
-        if gone and state.phase not in ("created", "exited", "dead"):
-            state = _killed(state, gone)
-        found.append(Instance(one.spec, state))
-    return View(project, tuple(found), 0, gone, kept.config_files, kept.working_dir)
-
-
-def _killed(state: InstanceState, at: float) -> InstanceState:
-    from msgspec.structs import replace
-
-    if not state.started:
-        return replace(state, phase="created", health="", pid=0)
-    return replace(state, phase="exited", exit_code=KILLED, finished=at, health="", pid=0)
-
-
-def _last_seen(home: Path) -> float:
-    """When a supervisor that died without a word last wrote something."""
-    times = [0.0]
-    for place in (home / "state.json", *(home / "logs").glob("*.log")):
-        try:
-            times.append(place.stat().st_mtime)
-        except OSError:
-            continue
-    return max(times)
+    now = snapshot(project)
+    return None if now is None else _view(now)
 
 
 def projects() -> list[View]:
-    """Every project of this user that has a state, by name."""
-    folder = state_home() / "projects"
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
-    except FileNotFoundError:
-        return []
-    return [found for name in names if (found := view(name)) is not None]
+    """Every project of this user that has instances, by name."""
+    from cais.supervise.client import projects
+
+    return [_view(one) for one in projects()]
+
+
+def _view(now: Snapshot) -> View:
+    states = {state.id: state for state in now.states}
+    pairs = tuple(Instance(spec, states[spec.id]) for spec in now.specs if spec.id in states)
+    gone = now.since if now.gone else 0.0
+    return View(now.project, pairs, now.pid, gone, now.config_files, now.working_dir)
 
 
 def which_project(options: GlobalOptions, services: Sequence[str] = ()) -> tuple[str, Stack | None]:

@@ -1,0 +1,134 @@
+"""A person's terminal, or a shell's pipes, joined to a process in an instance: what `exec` and `run` do meanwhile.
+
+Without a terminal the process has our own descriptors, so bytes never pass through here; signals are sent on.
+With one, the process has a pty whose master is here: our terminal goes raw, so that ^C and ^Z are bytes for the
+pty's line discipline, and a changed window is told to it (SIGWINCH, TIOCSWINSZ, ioctl_tty(2)).
+"""
+
+import os
+import signal
+from types import FrameType
+
+from cais.supervise.client import Client
+from cais.supervise.messages import Done
+
+CHUNK = 65536
+PATIENCE = 3  # the third ^C leaves, whatever the process does with the first two; as the docker command has it
+
+
+def wants_terminal() -> bool:
+    """Docker's rule: a pty when both ends are terminals."""
+    return os.isatty(0) and os.isatty(1)
+
+
+def attend(client: Client) -> int:
+    """Wait for the process that `client` has begun; its exit code."""
+    if client.terminal < 0:
+        return _wait(client)
+    try:
+        return _relay(client, client.terminal)
+    finally:
+        os.close(client.terminal)
+        client.terminal = -1
+
+
+def _wait(client: Client) -> int:
+    interrupts = 0
+
+    def send_on(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts >= PATIENCE:
+            raise KeyboardInterrupt
+        client.forward(number)
+
+    before = {number: signal.signal(number, send_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)}
+    try:
+        return client.ended()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _relay(client: Client, master: int) -> int:
+    """Carry bytes both ways until the process has ended and all it said has been read."""
+    import select
+    import termios
+    import tty
+
+    def resize(number: int = 0, frame: FrameType | None = None) -> None:
+        try:
+            size = os.get_terminal_size(1)
+            termios.tcsetwinsize(master, (size.lines, size.columns))
+        except OSError:
+            pass
+
+    # A signal must wake select(): its number arrives in a pipe (signal.set_wakeup_fd).
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    waker = signal.set_wakeup_fd(woken)
+    before = {signal.SIGWINCH: signal.signal(signal.SIGWINCH, resize)}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        before[number] = signal.signal(number, lambda n, frame: client.forward(n))
+    mode = termios.tcgetattr(0)
+    readers = [0, master, client.fileno(), wake]
+    code: int | None = None
+    try:
+        tty.setraw(0)
+        resize()
+        while code is None:
+            ready, _, _ = select.select(readers, [], [])
+            if wake in ready:
+                os.read(wake, 64)
+            if master in ready and not _copy(master, 1):
+                readers.remove(master)
+            if 0 in ready:
+                data = os.read(0, CHUNK)
+                if data:
+                    _write(master, data)
+                else:
+                    readers.remove(0)
+            if client.fileno() in ready:
+                code = _told(client)
+        while master in readers and select.select([master], [], [], 0)[0]:
+            if not _copy(master, 1):
+                break
+        return code
+    finally:
+        termios.tcsetattr(0, termios.TCSADRAIN, mode)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(waker)
+        os.close(wake)
+        os.close(woken)
+
+
+def _told(client: Client) -> int | None:
+    try:
+        for message, _ in client.pending():
+            if isinstance(message, Done):
+                return message.exit_code
+    except (EOFError, ConnectionError):
+        client.done = Done(exit_code=1, error="the supervisor is gone")
+        return 1
+    return None
+
+
+def _copy(source: int, target: int) -> bool:
+    """False at the end: a pty's master answers EIO when nobody holds the other side (pty(7))."""
+    try:
+        data = os.read(source, CHUNK)
+    except OSError:
+        return False
+    _write(target, data)
+    return bool(data)
+
+
+def _write(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(target, view) :]
+    except OSError:
+        if target == 1:
+            raise BrokenPipeError from None
