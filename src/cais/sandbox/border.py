@@ -6,6 +6,7 @@ the host, while what this process connects by itself goes to the services.
 
 import asyncio
 import os
+import signal
 import socket
 from contextlib import suppress
 from typing import NoReturn
@@ -22,12 +23,11 @@ _UDP_CLIENTS = 1024
 
 def main(channel: socket.socket) -> NoReturn:
     kernel.set_name("cais-border")
-    kernel.prctl(kernel.PR_SET_PDEATHSIG, 9)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     keep = channel.fileno()
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) > 2 and int(name) != keep:
-            with suppress(OSError):
-                os.close(int(name))
+    os.closerange(3, keep)
+    kernel.close_from(keep + 1)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     relay.raise_open_files()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -164,7 +164,9 @@ class Upstream:
         except OSError:
             return None
         raw = [socket.inet_pton(family, str(row[4][0])) for row in found]
-        outside = [one for one in dict.fromkeys(raw) if not (family == socket.AF_INET and one[0] == 127) and one != _V6_LO]
+        outside = [
+            one for one in dict.fromkeys(raw) if not (family == socket.AF_INET and one[0] == 127) and one != _V6_LO
+        ]
         return answer(query, question, NOERROR, [(question.kind, one) for one in outside]) if outside else None
 
 
@@ -267,14 +269,14 @@ class Server:
             elif len(self.tasks) < 512:
                 self._spawn(self._later(query, client))
 
-    async def _later(self, query: bytes, client: object) -> None:
+    async def _later(self, query: bytes, client: tuple[str, int]) -> None:
         got = await self.answer(query, tcp=False)
         if got:
             self._send(got, client)
 
-    def _send(self, got: bytes, client: object) -> None:
+    def _send(self, got: bytes, client: tuple[str, int]) -> None:
         with suppress(OSError):
-            self.udp.sendto(got, client)  # type: ignore[arg-type]
+            self.udp.sendto(got, client)
 
     def _connection(self) -> None:
         with suppress(OSError):

@@ -33,6 +33,7 @@ from cais.sandbox.messages import (
     StartBorder,
 )
 from cais.sandbox.netlink import Links
+from cais.sandbox.roots import step
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _reports: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
@@ -92,7 +93,7 @@ class Init:
         self.by_pidfd: dict[int, Child] = {}
         self.instances: dict[str, Child] = {}
         self.borders: set[int] = set()
-        self.mounts(mount_point, single=single)
+        self.mounts(mount_point)
         self.world = service.World(
             single=single, mount_point=mount_point, nofile=nofile, last_capability=kernel.last_capability()
         )
@@ -105,31 +106,30 @@ class Init:
     def _become_daemon(self) -> None:
         os.setsid()  # ^C at the terminal is the supervisor's business
         kernel.set_name("cais-init")
-        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         kernel.scrub_environment()
         os.chdir("/")
         os.umask(0o022)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
+        # Defaults for all, once, for every child to inherit (Python ignores SIGPIPE, which programs must not). The
+        # kernel keeps from pid 1 every signal it has no handler for, so a broken pipe is no more than EPIPE here.
+        for number in signal.valid_signals():
+            with suppress(OSError, ValueError):  # KILL and STOP, and those the C library keeps for itself
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(3):
             os.dup2(null, fd)
         keep = self.channel.fileno()
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) > 2 and int(name) != keep:
-                with suppress(OSError):
-                    os.close(int(name))
+        os.closerange(3, keep)
+        kernel.close_from(keep + 1)
         gc.freeze()  # what is shared with the supervisor stays shared: no collector writes into it
         gc.disable()
 
-    def mounts(self, mount_point: str, *, single: bool) -> None:
-        with _step("mount namespace"):
+    def mounts(self, mount_point: str) -> None:
+        with step("mount namespace"):
             kernel.mount(None, "/", None, MS_REC | MS_SLAVE)  # the host's later unmounts still reach us
-        with _step("mount /proc"):
+        with step("mount /proc"):
             kernel.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        if not single:
-            kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
         os.makedirs(mount_point, mode=0o700, exist_ok=True)
 
     def say(self, message: Reply, fds: Sequence[int] = ()) -> None:
@@ -175,20 +175,20 @@ class Init:
             self.say(Done(number=request.number, step=error.step, why=error.why))
         except Exception as error:
             what = type(request).__name__.lower()
-            why = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+            why = (
+                error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+            )
             self.say(Done(number=request.number, step=what, why=why))
         finally:
             for fd in fds:
                 os.close(fd)
 
     def add_bridge(self, request: AddBridge) -> None:
-        with _step(f"network: make the bridge {request.name}"):
+        with step(f"network: make the bridge {request.name}"):
             mac = bytes.fromhex(request.mac.replace(":", ""))
-            self.net.links.add_bridge(
-                request.name, request.index, mac, request.mtu, request.gateway, request.prefix
-            )
+            self.net.links.add_bridge(request.name, request.index, mac, request.mtu, request.gateway, request.prefix)
         if request.out and request.egress:
-            with _step("network: nf_tables"):
+            with step("network: nf_tables"):
                 tcp = nftables.on_interface(request.name) + nftables.protocol(socket.IPPROTO_TCP)
                 out = nftables.redirect(request.egress)
                 nftables.apply(
@@ -216,7 +216,7 @@ class Init:
                 raise Refused(f"network of {name}", "it is not running")
             join = self.instances[name].pidfd
         ours, theirs = wire.pair()
-        with _step("clone"):
+        with step("clone"):
             pid = kernel.clone(spaces)
         if pid == 0:
             ours.close()
@@ -239,14 +239,12 @@ class Init:
                 os.kill(pid, signal.SIGKILL)
 
     def connect(self, link: Link, pid: int) -> None:
-        with _step(f"network: make {link.peer}"):
+        with step(f"network: make {link.peer}"):
             if link.stale:
                 with suppress(OSError):
                     self.net.links.delete(link.stale)
             mac = bytes.fromhex(link.mac.replace(":", ""))
-            self.net.links.add_veth(
-                link.name, link.index, link.bridge, link.mtu, link.peer, link.peer_index, mac, pid
-            )
+            self.net.links.add_veth(link.name, link.index, link.bridge, link.mtu, link.peer, link.peer_index, mac, pid)
 
     def enter(self, request: Enter, stdio: Sequence[int]) -> None:
         instance = self.instances.get(request.id)
@@ -267,7 +265,7 @@ class Init:
         )
         ours, theirs = wire.pair()
         try:
-            with _step(f"enter {request.id}"):
+            with step(f"enter {request.id}"):
                 # Children only: this process stays where it is, and its child is in there from its first moment.
                 kernel.setns(instance.pidfd, kernel.CLONE_NEWPID)
                 pid = os.fork()
@@ -415,16 +413,3 @@ def _ids_of(pid: int) -> tuple[int, int] | None:
     except (OSError, IndexError):
         return None
     return None if found == [0, 0] else (found[0], found[1])
-
-
-class _step:
-    """As roots.step, without a generator for each of the many."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError):
-            raise Refused(self.name, error.strerror or str(error)) from error

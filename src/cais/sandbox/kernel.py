@@ -66,12 +66,49 @@ TIOCGPTPEER = 0x5441
 OVERLAYFS_SUPER_MAGIC = 0x794C7630  # statfs(2)
 
 # capabilities(7), in the order of linux/capability.h
-CAPABILITIES = (
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
-    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN "
-    "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE "
-    "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
-).split()
+CAPABILITIES = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+]
 
 _ARM = platform.machine() == "aarch64"
 _NR = {
@@ -102,7 +139,9 @@ def clone(flags: int) -> int:
     """clone(2) as fork(2) into new namespaces. Only from a process without other threads in C code."""
     _python.PyOS_BeforeFork()
     # With a null stack the child goes on with the parent's, copied: what fork does.
-    pid: int = _libc.syscall(ctypes.c_long(_NR["clone"]), ctypes.c_ulong(flags | signal.SIGCHLD), None, None, None, None)
+    pid: int = _libc.syscall(
+        ctypes.c_long(_NR["clone"]), ctypes.c_ulong(flags | signal.SIGCHLD), None, None, None, None
+    )
     number = ctypes.get_errno()
     if pid == 0:
         _python.PyOS_AfterFork_Child()
@@ -148,7 +187,12 @@ def mount_setattr(target: str, add: int, *, recursive: bool) -> None:
     flags = AT_RECURSIVE if recursive else 0
     try:
         _syscall(
-            "mount_setattr", ctypes.c_int(AT_FDCWD), os.fsencode(target), ctypes.c_uint(flags), attributes, ctypes.c_size_t(32)
+            "mount_setattr",
+            ctypes.c_int(AT_FDCWD),
+            os.fsencode(target),
+            ctypes.c_uint(flags),
+            attributes,
+            ctypes.c_size_t(32),
         )
     except OSError as error:
         if error.errno != errno.ENOSYS:
@@ -163,7 +207,11 @@ def open_beneath(root: int, path: str, flags: int) -> int:
 
 
 def prctl(option: int, argument: int) -> None:
-    _check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)))
+    _check(
+        _libc.prctl(
+            ctypes.c_int(option), ctypes.c_ulong(argument), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)
+        )
+    )
 
 
 def set_name(name: str) -> None:
@@ -192,6 +240,17 @@ def close_on_exec(first: int) -> None:
             if int(name) >= first:
                 with suppress(OSError):
                     os.set_inheritable(int(name), False)
+
+
+def close_from(first: int) -> None:
+    """close_range(2): every descriptor from `first` on."""
+    try:
+        _syscall("close_range", ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), ctypes.c_uint(0))
+    except OSError:  # before Linux 5.9
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) >= first:
+                with suppress(OSError):
+                    os.close(int(name))
 
 
 def last_capability() -> int:

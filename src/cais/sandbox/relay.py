@@ -188,5 +188,3 @@ def original_destination(client: socket.socket) -> tuple[str, int] | None:
         return None
     port, address = struct.unpack_from(">2xH4s", raw)
     return socket.inet_ntoa(address), port
-
-

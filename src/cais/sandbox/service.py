@@ -5,6 +5,7 @@ succeeds the kernel closes `status`, and that end of file is the good news.
 """
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -13,8 +14,6 @@ import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
-
-import fcntl
 
 import msgspec
 
@@ -30,7 +29,23 @@ DNS_ADDRESS = "127.0.0.11"
 
 _LIMITS = {
     name: getattr(resource, f"RLIMIT_{name.upper()}")
-    for name in "as core cpu data fsize memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+    for name in [
+        "as",
+        "core",
+        "cpu",
+        "data",
+        "fsize",
+        "memlock",
+        "msgqueue",
+        "nice",
+        "nofile",
+        "nproc",
+        "rss",
+        "rtprio",
+        "rttime",
+        "sigpending",
+        "stack",
+    ]
     if hasattr(resource, f"RLIMIT_{name.upper()}")
 } | {"locks": 10}
 
@@ -47,7 +62,7 @@ class World(NamedTuple):
 def run_instance(world: World, request: Spawn, stdio: Sequence[int], status: socket.socket, join: int) -> NoReturn:
     """`join` is the pidfd of the instance whose network this one shares, or -1."""
     try:
-        _prepare()
+        _prepare([*stdio, status.fileno(), join])
         if join >= 0:
             with step(f"network of {request.net.partition(':')[2]}"):
                 kernel.setns(join, kernel.CLONE_NEWNET)
@@ -83,7 +98,7 @@ class Host(NamedTuple):
 def run_entered(world: World, host: Host, process: Process, stdio: Sequence[int], status: socket.socket) -> NoReturn:
     """Already in the PID namespace of the instance."""
     try:
-        _prepare()
+        _prepare([*stdio, status.fileno(), host.pidfd])
         with step("enter"):
             spaces = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
             kernel.setns(host.pidfd, spaces)
@@ -110,16 +125,16 @@ def _fail(status: socket.socket, at: str, why: str) -> NoReturn:
     os._exit(127)
 
 
-def _prepare() -> None:
-    """A session of its own, and nothing of stack init's habits: signals as a program expects them."""
+def _prepare(keep: Sequence[int]) -> None:
+    """A session of its own, and nothing of stack init's but what `keep` says; signals are its defaults already."""
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # until exec: this is still the memory of stack init
     os.setsid()
     os.umask(0o022)
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        with suppress(OSError, ValueError):  # KILL and STOP, and those the C library keeps for itself
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # until exec: this is still the memory of stack init
+    after = 3
+    for fd in sorted({fd for fd in keep if fd > 2}):
+        os.closerange(after, fd)
+        after = fd + 1
+    kernel.close_from(after)
     kernel.new_session_keyring()
 
 
@@ -288,6 +303,7 @@ def _become(world: World, process: Process, person: users.Person, bounds: Sequen
         elif nested:
             # The one uid there is gets the wanted number: `id` says postgres, and files of uid 0 are postgres's.
             with step(f"user {process.user}"):
+                kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or /proc/self/uid_map belongs to the machine's root
                 kernel.unshare(kernel.CLONE_NEWUSER)
                 kernel.map_ids("self", (person.uid, person.gid), (0, 0))
     with step("capabilities"):

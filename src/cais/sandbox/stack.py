@@ -152,9 +152,7 @@ class StackSandbox:
         listener = socket.socket(fileno=packet[1][0]) if packet[1] else None
         ours.setblocking(False)
         relay.raise_open_files()
-        return cls(
-            name, pid, ours, reply, listener, on_exit=on_exit, on_lost=on_lost, resolver=resolver
-        )
+        return cls(name, pid, ours, reply, listener, on_exit=on_exit, on_lost=on_lost, resolver=resolver)
 
     # the loop
 
@@ -424,9 +422,7 @@ class StackSandbox:
     async def enter(self, id: str, process: Process, stdio: tuple[int, int, int], token: str) -> Spawned:
         if token in self.running:
             raise Refused(f"enter {id}", f"the token {token} is in use")
-        done, fds = await self._ask(
-            Enter(number=self._number(), id=id, token=token, process=process), _stdio(stdio)
-        )
+        done, fds = await self._ask(Enter(number=self._number(), id=id, token=token, process=process), _stdio(stdio))
         running = self._remember(token, fds)
         return Spawned(pid=running.pid, tty=fds.get("tty", -1), notes=done.notes)
 
