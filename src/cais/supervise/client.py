@@ -149,6 +149,15 @@ class Client:
             self.done = message
         return message, fds
 
+    def again(self) -> "Client":
+        """For one more request: a connection carries one after the other."""
+        self.done = Done()
+        return self
+
+    def events_now(self) -> list[Event]:
+        """Events that have arrived; blocks only when there is none. EOFError when the supervisor is gone."""
+        return [message.event for message, _ in self.pending() if isinstance(message, Told)]
+
     def pending(self) -> Iterator[tuple[Reply, list[int]]]:
         """Answers that have arrived, without blocking when one has already been read from the socket."""
         yield self.receive()
@@ -251,6 +260,17 @@ def offline(project: str) -> Snapshot | None:
         working_dir=state.working_dir,
         gone=state.pid != 0,
     )
+
+
+def await_end(home: Path, seconds: float) -> None:
+    """Until the supervisor that has nothing left to do is gone, and its lock free."""
+    import time
+
+    from cais.supervise.state import supervisor_alive
+
+    end = time.monotonic() + seconds
+    while supervisor_alive(home) and time.monotonic() < end:
+        time.sleep(0.002)
 
 
 def projects() -> list[Snapshot]:

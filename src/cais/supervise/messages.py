@@ -65,7 +65,7 @@ class Command(Struct, frozen=True, kw_only=True, tag="command"):
     no_deps: bool = False
     volumes: bool = False  # anonymous ones with a removed instance; `down -v`: named ones too
     force: bool = False  # remove: stop it first
-    orphans: bool = True  # down: also instances of services that `services` does not name
+    wait: bool = False  # start: until healthy
 
 
 class Exec(Struct, frozen=True, kw_only=True, tag="exec"):

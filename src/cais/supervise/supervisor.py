@@ -118,7 +118,8 @@ class Supervisor:
     def _consider_ending(self) -> None:
         if self._idle_due is not None:
             self._idle_due.cancel()
-        self._idle_due = asyncio.get_running_loop().call_later(LINGER, self._end_if_idle)
+        linger = LINGER if self.instances or self._connections else 0.0
+        self._idle_due = asyncio.get_running_loop().call_later(linger, self._end_if_idle)
 
     def _end_if_idle(self) -> None:
         self._idle_due = None
@@ -480,7 +481,7 @@ class Supervisor:
                 for instance in chosen:
                     instance.no_deps = command.no_deps
                     instance.feed(machine.Start())
-                return await self._arrival(chosen, wait=False, timeout=command.timeout)
+                return await self._arrival(chosen, wait=command.wait, timeout=command.timeout)
             case "stop":
                 await self._stop(chosen, "rest", command.timeout)
             case "restart":

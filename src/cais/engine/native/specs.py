@@ -5,7 +5,6 @@ attributes become a container's as Compose does it (`pkg/compose/create.go`).
 """
 
 import hashlib
-import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +13,7 @@ import msgspec
 
 from cais.diag.api import CaisError
 from cais.engine.native.mounts import Places, mounts_of
+from cais.engine.native.signals import signal_number
 from cais.model.api import Service, Stack
 from cais.model.image import Healthcheck, Image, ImageConfig
 from cais.sandbox.api import Attachment, Net, NetworkSpec, PortSpec, Process, Root
@@ -289,20 +289,6 @@ def dependencies_of(service: Service) -> tuple[Dependency, ...]:
     return tuple(found.values())
 
 
-def signal_number(text: str, service: Service | None = None) -> int:
-    """`SIGINT`, `INT`, `2`, `SIGRTMIN+3`."""
-    word = text.upper().removeprefix("SIG")
-    if word.isdigit() and 0 < int(word) < 65:
-        return int(word)
-    base, _, plus = word.partition("+")
-    number = getattr(signal, f"SIG{base}", None)
-    if number is None:
-        raise CaisError(
-            f"{text!r} is no signal", hint="write it as SIGTERM or as a number", span=service.span if service else None
-        )
-    return int(number) + (int(plus) if plus.isdigit() else 0)
-
-
 def log_of(service: Service) -> Log:
     options = dict(service.logging_options)
     size = _size(options.get("max-size", ""))
@@ -362,7 +348,7 @@ def net_of(
     if mode == "bridge":
         for link in sorted(service.networks, key=lambda link: -link.priority):
             # A one-off answers to its own name alone (Compose: `run` without --use-aliases).
-            names = (id, short_id(stack.name, id))
+            names: tuple[str, ...] = (id, short_id(stack.name, id))
             if not oneoff:
                 names = (service.name, *names, *aliases, *link.aliases)
             attachments.append(
@@ -395,13 +381,15 @@ def ports_of(service: Service, number: int) -> tuple[PortSpec, ...]:
             host += number - 1
             if host > int(last):
                 raise CaisError(
-                    f"cannot publish port {port.target} of {service.name} {number}: the range {port.published} is used up",
+                    f"cannot publish port {port.target} of {service.name} {number}: "
+                    f"the range {port.published} is used up",
                     hint="publish a longer range, or leave the host port out",
                     span=port.span or service.span,
                 )
         if port.protocol not in ("tcp", "udp"):
             raise CaisError(
-                f"cannot publish port {port.target}/{port.protocol} of {service.name}: only tcp and udp can be published",
+                f"cannot publish port {port.target}/{port.protocol} of {service.name}: "
+                "only tcp and udp can be published",
                 span=port.span or service.span,
             )
         found.append(

@@ -1,0 +1,193 @@
+"""A foreground `up`: what services write, until they have all ended or somebody presses ^C.
+
+The services belong to the supervisor; this process only shows their logs and passes ^C on.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cais.cli.bring import names_of
+from cais.cli.options import Given
+from cais.cli.project import GlobalOptions
+
+if TYPE_CHECKING:
+    from cais.supervise.api import Event, InstanceSpec
+    from cais.supervise.client import Client
+    from cais.supervise.logs import LogLine
+
+INTERRUPTED = 130
+
+
+class Attached:
+    def __init__(
+        self, options: GlobalOptions, given: Given, project: str, specs: Sequence[InstanceSpec], since: int
+    ) -> None:
+        from cais.cli.logprint import LogPrinter
+        from cais.cli.progress import wants_colour
+
+        self.project, self.given, self.since = project, given, since
+        self.specs = {spec.id: spec for spec in specs}
+        self.shown = [spec.id for spec in specs if self._attaches(spec)]
+        self.names = {id: id.removeprefix(f"{project}-") for id in self.specs}
+        self.printer = LogPrinter(
+            sys.stdout.buffer,
+            names=[self.names[id] for id in self.shown],
+            colour=wants_colour(sys.stdout, options.ansi) and not given.flag("no-color"),
+            prefix=not given.flag("no-log-prefix"),
+            timestamps=given.flag("timestamps"),
+        )
+        self.exit_from = given.text("exit-code-from")
+        self.abort = given.flag("abort-on-container-exit") or bool(self.exit_from)
+        self.abort_on_failure = given.flag("abort-on-container-failure")
+        self.running: set[str] = set(self.specs)
+
+    def _attaches(self, spec: InstanceSpec) -> bool:
+        only, without = self.given.texts("attach"), self.given.texts("no-attach")
+        if spec.service in without:
+            return False
+        if only:
+            return spec.service in only
+        named = self.given.args
+        if named and not self.given.flag("attach-dependencies"):
+            return spec.service in named
+        return spec.attach
+
+    def follow(self, watcher: Client) -> int:
+        """Show logs and ends until all have ended; the exit code of `up`."""
+        import signal
+
+        from cais.paths import project_home
+        from cais.supervise.logs import Follower
+
+        def as_interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, as_interrupt)
+        follower = Follower(project_home(self.project), self.shown)
+        try:
+            self._print(follower.begin(None, self.since))
+            return self._loop(watcher, follower)
+        except KeyboardInterrupt:
+            return self._interrupted(follower)
+        finally:
+            follower.close()
+            self.printer.close()
+
+    def _loop(self, watcher: Client, follower: object) -> int:
+        from cais.supervise.logs import Follower
+
+        assert isinstance(follower, Follower)
+        ended: Event | None = None
+        self._refresh()
+        while True:
+            ready, _, _ = select.select([watcher, follower], [], [], None if self.running else 0.0)
+            self._print(follower.poll())
+            if watcher in ready:
+                try:
+                    events = watcher.events_now()
+                except (EOFError, ConnectionError):
+                    self._print(follower.poll())
+                    return ended.exit_code if ended is not None and (self.abort or self.abort_on_failure) else 0
+                for event in events:
+                    self._print(follower.poll())
+                    self._event(event)
+                    if event.kind == "exited" and event.id not in self.running and ended is None:
+                        failed = self.abort_on_failure and event.exit_code
+                        if (self.abort and self._counts(event)) or failed:
+                            ended = event
+            if ended is not None:
+                return self._abort(ended, follower)
+            if not self.running:
+                self._refresh()
+                if not self.running:
+                    self._print(follower.poll())
+                    return 0
+
+    def _counts(self, event: Event) -> bool:
+        return event.id in self.specs
+
+    def _event(self, event: Event) -> None:
+        if event.id not in self.specs:
+            return
+        match event.kind:
+            case "exited":
+                self.running.discard(event.id)
+                if event.id in self.shown:
+                    self.printer.flush()
+                    print(f"{self.names[event.id]} exited with code {event.exit_code}", flush=True)
+            case "restarting" | "starting" | "started" | "waiting":
+                self.running.add(event.id)
+            case "failed" | "removed" | "stopped":
+                self.running.discard(event.id)
+
+    def _refresh(self) -> None:
+        """What really runs: events say what happened, this what is."""
+        from cais.supervise.client import snapshot
+
+        now = snapshot(self.project)
+        busy = ("waiting", "starting", "running", "restarting", "stopping")
+        self.running = {s.id for s in now.states if s.phase in busy and s.id in self.specs} if now else set()
+
+    def _print(self, lines: object) -> None:
+        wrote = False
+        for line in lines:  # type: ignore[attr-defined]
+            self._line(line)
+            wrote = True
+        if wrote:
+            self.printer.flush()
+
+    def _line(self, line: LogLine) -> None:
+        self.printer.write(self.names[line.id], line.data, at=line.at, stream=line.stream, partial=line.partial)
+
+    def _abort(self, ended: Event, follower: object) -> int:
+        """One has ended, so all shall; the code is that one's, or that of `--exit-code-from`."""
+        print("Aborting on container exit...", file=sys.stderr)
+        timeout = self.given.number("timeout")
+        stop_gracefully(self.project, list(self.specs), None if timeout is None else float(timeout))
+        self._print(follower.poll())  # type: ignore[attr-defined]
+        code = ended.exit_code
+        if self.exit_from:
+            from cais.supervise.client import snapshot
+
+            now = snapshot(self.project)
+            for state in now.states if now else ():
+                if state.service == self.exit_from:
+                    code = state.exit_code
+        return code
+
+    def _interrupted(self, follower: object) -> int:
+        timeout = self.given.number("timeout")
+        stop_gracefully(self.project, list(self.specs), None if timeout is None else float(timeout))
+        self._print(follower.poll())  # type: ignore[attr-defined]
+        return INTERRUPTED
+
+
+def stop_gracefully(project: str, ids: Sequence[str], timeout: float | None) -> None:
+    """What ^C does: stop; a second ^C while they stop kills at once."""
+    from cais.supervise.client import Client
+
+    if not ids:
+        return
+    print("Gracefully stopping... (press Ctrl+C again to force)", file=sys.stderr)
+    try:
+        _order(Client, project, ids, "stop", timeout)
+    except KeyboardInterrupt:
+        _order(Client, project, ids, "kill", None)
+
+
+def _order(client_class: type[Client], project: str, ids: Sequence[str], verb: str, timeout: float | None) -> None:
+    client = client_class.reach(project)
+    if client is None:
+        return
+    with client:
+        for event in client.command(verb, ids=tuple(ids), timeout=timeout):
+            if event.kind in ("stopped", "exited"):
+                os.write(2, f" {event.id} {event.kind}\n".encode())
+
+
+__all__ = ["INTERRUPTED", "Attached", "names_of", "stop_gracefully"]

@@ -1,0 +1,97 @@
+"""`cais down`: everything of the project ends and is removed; its named volumes stay unless `-v` is said."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cais.cli.options import INT, STRING, Command, Flag, parse, usage_error
+from cais.cli.project import GlobalOptions, make_progress
+
+if TYPE_CHECKING:
+    from cais.cli.running import View
+    from cais.model.api import Stack
+
+COMMAND = Command(
+    "down",
+    "Stop and remove containers, networks",
+    "[OPTIONS] [SERVICES]",
+    (
+        Flag("remove-orphans", "Remove containers for services not defined in the Compose file"),
+        Flag("rmi", 'Remove images used by services ("local"|"all"): here images are a cache, which stays', "", STRING),
+        Flag("timeout", "Specify a shutdown timeout in seconds", "t", INT),
+        Flag(
+            "volumes",
+            'Remove named volumes declared in the "volumes" section of the Compose file and anonymous volumes '
+            "attached to containers",
+            "v",
+        ),
+    ),
+)
+
+
+def run(options: GlobalOptions, argv: list[str]) -> int:
+    given = parse(COMMAND, argv)
+    if given.said("rmi") and given.text("rmi") not in ("local", "all"):
+        raise usage_error(COMMAND, f"invalid value for --rmi: {given.text('rmi')!r}", "it takes local or all")
+    from cais.cli.change import seconds
+    from cais.cli.running import need_services, view, which_project
+
+    project, stack = which_project(options, given.args)
+    found = view(project)
+    if given.args:
+        need_services(found, stack, given.args)
+    services = tuple(given.args)
+    if stack is not None and not services and not given.flag("remove-orphans"):
+        services = tuple(_of_the_file(stack))
+    left: tuple[str, ...] = ()
+    if found is not None:
+        left = _remove(options, found, services, seconds(given.number("timeout")), volumes=given.flag("volumes"))
+    if given.flag("volumes") and not given.args:
+        _remove_volumes(project, stack, found)
+    if left and not given.args:
+        import sys
+
+        print(f"left running, not in the file: {', '.join(left)}; --remove-orphans removes them too", file=sys.stderr)
+    return 0
+
+
+def _of_the_file(stack: Stack) -> set[str]:
+    """Every service of the file, also those that a profile hides now: they are no orphans."""
+    return {*stack.services, *stack.hidden}
+
+
+def _remove(
+    options: GlobalOptions, found: View, services: tuple[str, ...], timeout: float | None, *, volumes: bool
+) -> tuple[str, ...]:
+    """Stop and remove; the services of which something is left."""
+    from cais.cli.bring import Shower, names_of, raise_failures
+    from cais.engine.native.isolation import make_sandbox
+    from cais.supervise.client import Client, await_end, snapshot
+
+    client = Client.ensure(found.project, make_sandbox)
+    names = names_of(found.project, ((one.spec.id, one.spec.service) for one in found.instances))
+    with client, make_progress(options, "down") as progress:
+        Shower(progress, names).show(client.command("down", services, timeout=timeout, volumes=volumes))
+    raise_failures(client.done)
+    now = snapshot(found.project) if client.pid else None
+    left = tuple(sorted({spec.service for spec in now.specs})) if now else ()
+    if not left:
+        await_end(found.home, 2.0)
+    return left
+
+
+def _remove_volumes(project: str, stack: Stack | None, found: View | None) -> None:
+    """The project's own named volumes; an external one belongs to somebody else."""
+    from cais.engine.native.up import places_of
+    from cais.supervise.state import remove_tree
+
+    folder = places_of(project).volumes
+    names: set[str] = set()
+    if stack is not None:
+        names = {volume.name for volume in stack.volumes.values() if not volume.external}
+    else:
+        for one in found.instances if found else ():
+            sources = (mount.source for mount in one.spec.root.mounts if mount.kind == "volume")
+            names |= {s.rpartition("/")[2] for s in sources if s.startswith(f"{folder}/{project}_")}
+    for name in names:
+        remove_tree(folder / name)

@@ -1,0 +1,250 @@
+"""`cais up`: the stack comes up, changed services anew, the rest left alone."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cais.cli.options import INT, STRING, STRINGS, Command, Flag, Given, parse, usage_error
+from cais.cli.project import GlobalOptions, load_stack, make_progress
+
+if TYPE_CHECKING:
+    from cais.cli.progress import Progress
+    from cais.engine.native.up import Wanted
+    from cais.model.api import Stack
+    from cais.supervise.api import InstanceSpec
+    from cais.supervise.client import Client
+    from cais.supervise.messages import ApplyOptions, Done, Snapshot
+
+COMMAND = Command(
+    "up",
+    "Create and start containers",
+    "[OPTIONS] [SERVICE...]",
+    (
+        Flag("abort-on-container-exit", "Stops all containers if any container was stopped. Incompatible with -d"),
+        Flag(
+            "abort-on-container-failure",
+            "Stops all containers if any container exited with failure. Incompatible with -d",
+        ),
+        Flag("always-recreate-deps", "Recreate dependent containers. Incompatible with --no-recreate."),
+        Flag(
+            "attach",
+            "Restrict attaching to the specified services. Incompatible with --attach-dependencies.",
+            "",
+            STRINGS,
+        ),
+        Flag("attach-dependencies", "Automatically attach to log output of dependent services"),
+        Flag("build", "Build images before starting containers"),
+        Flag("detach", "Detached mode: Run containers in the background", "d"),
+        Flag(
+            "exit-code-from",
+            "Return the exit code of the selected service container. Implies --abort-on-container-exit",
+            "",
+            STRING,
+        ),
+        Flag("force-recreate", "Recreate containers even if their configuration and image haven't changed"),
+        Flag("no-attach", "Do not attach (stream logs) to the specified services", "", STRINGS),
+        Flag("no-build", "Don't build an image, even if it's policy"),
+        Flag("no-color", "Produce monochrome output"),
+        Flag("no-deps", "Don't start linked services"),
+        Flag("no-log-prefix", "Don't print prefix in logs"),
+        Flag("no-recreate", "If containers already exist, don't recreate them. Incompatible with --force-recreate."),
+        Flag("no-start", "Don't start the services after creating them"),
+        Flag("pull", 'Pull image before running ("always"|"missing"|"never")', "", STRING, '"policy"'),
+        Flag("quiet-build", "Suppress the build output"),
+        Flag("quiet-pull", "Pull without printing progress information"),
+        Flag("remove-orphans", "Remove containers for services not defined in the Compose file"),
+        Flag(
+            "renew-anon-volumes",
+            "Recreate anonymous volumes instead of retrieving data from the previous containers",
+            "V",
+        ),
+        Flag(
+            "scale",
+            "Scale SERVICE to NUM instances. Overrides the `scale` setting in the Compose file if present.",
+            "",
+            STRINGS,
+        ),
+        Flag("strict", "Refuse services that would run on less than nearly the program of their image"),
+        Flag(
+            "timeout",
+            "Use this timeout in seconds for container shutdown when attached or when containers are already running",
+            "t",
+            INT,
+        ),
+        Flag("timestamps", "Show timestamps"),
+        Flag("wait", "Wait for services to be running|healthy. Implies detached mode."),
+        Flag("wait-timeout", "Maximum duration in seconds to wait for the project to be running|healthy", "", INT),
+        Flag("yes", 'Assume "yes" as answer to all prompts and run non-interactively', "y"),
+    ),
+)
+
+
+def run(options: GlobalOptions, argv: list[str]) -> int:
+    given = parse(COMMAND, argv)
+    _consistent(given)
+    stack = load_stack(options, services=given.args or None)
+    _known(stack, given.args)
+    return _Up(options, given, stack).run()
+
+
+def _consistent(given: Given) -> None:
+    detached = given.flag("detach") or given.flag("wait")
+    aborts = [n for n in ("abort-on-container-exit", "abort-on-container-failure") if given.flag(n)]
+    if given.said("exit-code-from"):
+        aborts.append("exit-code-from")
+    if detached and aborts:
+        raise usage_error(
+            COMMAND, f"--{aborts[0]} and --{'wait' if given.flag('wait') else 'detach'} exclude each other"
+        )
+    for one, other in (
+        ("force-recreate", "no-recreate"),
+        ("build", "no-build"),
+        ("abort-on-container-exit", "abort-on-container-failure"),
+        ("renew-anon-volumes", "no-recreate"),
+    ):
+        if given.flag(one) and given.flag(other):
+            raise usage_error(COMMAND, f"--{one} and --{other} exclude each other")
+
+
+def _known(stack: Stack, names: Sequence[str]) -> None:
+    from cais.cli.running import need_services
+
+    need_services(None, stack, names)
+
+
+class _Up:
+    def __init__(self, options: GlobalOptions, given: Given, stack: Stack) -> None:
+        self.options, self.given, self.stack = options, given, stack
+        self.detached = given.flag("detach") or given.flag("wait") or given.flag("no-start")
+        self.quick_end = False
+
+    def run(self) -> int:
+        from cais.supervise.client import Client, snapshot
+
+        given, stack = self.given, self.stack
+        there = snapshot(stack.name)
+        began = time.time_ns()
+        with make_progress(self.options, "up") as progress:
+            wanted = self._want(progress, there)
+            apply = self._apply_options()
+            if given.flag("dry-run") or self.options.dry_run:
+                return self._dry_run(wanted, there, apply)
+            self._say_differences(progress, wanted, there)
+            client = self._client()
+            watcher = None
+            if not self.detached:
+                watcher = Client.reach(stack.name)
+                if watcher is not None:
+                    from cais.supervise.messages import Watch
+
+                    watcher.post(Watch())
+            code = self._bring(client, wanted, apply, progress, there)
+        if code is not None:
+            return code
+        with client:
+            self._addresses(client)
+        if watcher is None:
+            return 0
+        from cais.cli.attached import Attached
+
+        with watcher:
+            return Attached(self.options, given, stack.name, wanted.desired.instances, began).follow(watcher)
+
+    def _want(self, progress: Progress, there: Snapshot | None) -> Wanted:
+        from cais.engine.native.images import Policy
+        from cais.engine.native.up import choose, read_scales, want
+
+        given, stack = self.given, self.stack
+        services = choose(stack, given.args, deps=not given.flag("no-deps"))
+        policy = Policy(build="always" if given.flag("build") else "never" if given.flag("no-build") else "auto")
+        return want(
+            stack,
+            services,
+            there.states if there else (),
+            progress.update if not given.flag("quiet-pull") else lambda *_: None,
+            scales=read_scales(given.texts("scale"), stack),
+            policy=policy,
+            strict=given.flag("strict"),
+        )
+
+    def _apply_options(self) -> ApplyOptions:
+        from cais.supervise.messages import ApplyOptions
+
+        given = self.given
+        recreate = "force" if given.flag("force-recreate") else "never" if given.flag("no-recreate") else "changed"
+        timeout, wait_timeout = given.number("timeout"), given.number("wait-timeout")
+        return ApplyOptions(
+            recreate=recreate,
+            no_deps=given.flag("no-deps"),
+            start=not given.flag("no-start"),
+            wait=given.flag("wait"),
+            wait_timeout=None if not wait_timeout else float(wait_timeout),
+            stop_timeout=None if timeout is None else float(timeout),
+            renew_anonymous=given.flag("renew-anon-volumes"),
+            remove_orphans=given.flag("remove-orphans"),
+            services=tuple(self.stack.services),
+            named=() if given.flag("always-recreate-deps") else tuple(given.args),
+        )
+
+    def _dry_run(self, wanted: Wanted, there: Snapshot | None, apply: ApplyOptions) -> int:
+        from cais.supervise.diff import diff
+
+        states = {s.id: s for s in there.states} if there else {}
+        specs = there.specs if there else ()
+        plan = diff(specs, states, there.networks if there else (), wanted.desired, apply)
+        sys.stdout.write(plan.render())
+        return 0
+
+    def _say_differences(self, progress: Progress, wanted: Wanted, there: Snapshot | None) -> None:
+        """Once: when the service is made, not at every `up`."""
+        known = {s.service for s in there.specs if s.config_hash in _hashes(wanted)} if there else set()
+        for service, sentences in wanted.said.items():
+            if service not in known:
+                for sentence in sentences:
+                    progress.note(f"{service} is {sentence}" if " " not in sentence.split(":")[0] else sentence)
+
+    def _client(self) -> Client:
+        from cais.engine.native.isolation import make_sandbox
+        from cais.supervise.client import Client
+
+        return Client.ensure(self.stack.name, make_sandbox)
+
+    def _bring(
+        self, client: Client, wanted: Wanted, apply: ApplyOptions, progress: Progress, there: Snapshot | None
+    ) -> int | None:
+        """Carry it out, showing how it goes. None: it is up."""
+        from cais.cli.bring import Shower, names_of, raise_failures
+
+        pairs = {s.id: s.service for s in (*(there.specs if there else ()), *wanted.desired.instances)}
+        shower = Shower(progress, names_of(self.stack.name, pairs.items()), wait=apply.wait)
+        shower.checked = {s.id for s in wanted.desired.instances if s.health}
+        before = {s.id for s in there.states if s.pid} if there else set()
+        try:
+            shower.show(client.apply(wanted.desired, apply))
+        except KeyboardInterrupt:
+            started = [s.id for s in wanted.desired.instances if s.id not in before]
+            from cais.cli.attached import stop_gracefully
+
+            stop_gracefully(self.stack.name, started, apply.stop_timeout)
+            return 130
+        raise_failures(client.done)
+        return None
+
+    def _addresses(self, client: Client) -> None:
+        from cais.engine.native.addresses import addresses
+
+        now = client.again().status()
+        found = addresses(now.specs, now.states)
+        width = max((len(service) for service, _ in found), default=0)
+        for service, place in found:
+            print(f"  {service:<{width}}  {place}", file=sys.stderr)
+
+
+def _hashes(wanted: Wanted) -> set[str]:
+    return {spec.config_hash for spec in wanted.desired.instances}
+
+
+__all__ = ["COMMAND", "Done", "InstanceSpec", "run"] if TYPE_CHECKING else ["COMMAND", "run"]

@@ -1,0 +1,139 @@
+"""What is looked at before anything starts, so that a fault leaves everything as it was: all faults at once."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from cais.diag.api import ERROR, Diagnostic
+from cais.model.api import Service, Stack
+from cais.sandbox import ports
+from cais.sandbox.api import PortSpec, Refused
+from cais.supervise.api import Desired, InstanceSpec, InstanceState
+
+# What no compose file of ours can have: it would be the key to the host (or there is no such thing here).
+DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
+
+
+def preflight(
+    stack: Stack, services: Iterable[Service], desired: Desired, states: Sequence[InstanceState]
+) -> list[Diagnostic]:
+    found: list[Diagnostic] = []
+    for service in services:
+        found += _binds(service)
+        found += _health_waits(stack, service, desired)
+    found += _ports(stack, desired.instances, {state.id: state for state in states})
+    return found
+
+
+def _binds(service: Service) -> list[Diagnostic]:
+    found = []
+    for volume in service.volumes:
+        if volume.type != "bind":
+            continue
+        if volume.source in DOCKER_SOCKETS:
+            found.append(
+                Diagnostic(
+                    ERROR,
+                    "docker-socket",
+                    f"cannot start {service.name}: it wants {volume.source}, and there is no Docker here to talk to",
+                    volume.span or service.span,
+                    "take the mount out, or run this stack with Docker",
+                )
+            )
+        elif not volume.create_host_path and not os.path.lexists(volume.source):
+            found.append(
+                Diagnostic(
+                    ERROR,
+                    "missing-bind-source",
+                    f"cannot start {service.name}: its bind source {volume.source} does not exist",
+                    volume.span or service.span,
+                    "make it, or let Cais make a folder there (create_host_path: true)",
+                )
+            )
+    return found
+
+
+def _health_waits(stack: Stack, service: Service, desired: Desired) -> list[Diagnostic]:
+    """Waiting for the health of what has no healthcheck would never end."""
+    without = {spec.service for spec in desired.instances if spec.health is None}
+    return [
+        Diagnostic(
+            ERROR,
+            "no-healthcheck",
+            f"cannot start {service.name}: it waits for {d.service} to be healthy, and {d.service} has no healthcheck",
+            d.span or service.span,
+            f"give {d.service} a healthcheck, or wait for service_started",
+        )
+        for d in service.depends_on
+        if d.condition == "service_healthy" and d.service in without and d.required
+    ]
+
+
+def _ports(stack: Stack, specs: Sequence[InstanceSpec], states: Mapping[str, InstanceState]) -> list[Diagnostic]:
+    """A port that somebody else holds, or that two of our own want."""
+    own = {(p.host_port, p.protocol) for state in states.values() if state.pid for p in state.ports}
+    wanted: dict[tuple[str, int, str], str] = {}
+    found = []
+    for spec in specs:
+        for at, port in enumerate(spec.ports):
+            if not port.host_port:
+                continue
+            why = ""
+            key = (port.host_ip, port.host_port, port.protocol)
+            if key in wanted and wanted[key] != spec.id:
+                why = f"{wanted[key]} publishes it too"
+            elif (port.host_port, port.protocol) not in own:
+                why = _refusal(port)
+            wanted.setdefault(key, spec.id)
+            if why:
+                shown = f"{port.host_ip}:{port.host_port}" if port.host_ip else str(port.host_port)
+                found.append(
+                    Diagnostic(
+                        ERROR,
+                        "port-taken",
+                        f"cannot start {spec.service}: port {shown} cannot be published: {why}",
+                        _port_span(stack, spec, port, at),
+                        "end what holds it, or publish another port",
+                    )
+                )
+    return found
+
+
+def _refusal(port: PortSpec) -> str:
+    try:
+        ports.check(port)
+    except Refused as refused:
+        return refused.why
+    return ""
+
+
+def _port_span(stack: Stack, spec: InstanceSpec, port: PortSpec, at: int):  # type: ignore[no-untyped-def]
+    service = stack.services[spec.service]
+    for declared in service.ports:
+        if declared.target == port.target and declared.protocol == port.protocol and declared.span:
+            return declared.span
+    return service.span
+
+
+def make_places(stack: Stack, desired: Desired) -> None:
+    """The host side of mounts: bind folders as Docker makes them, volumes' folders."""
+    from pathlib import Path
+
+    from cais.paths import private_dir
+
+    asked = {
+        volume.source: volume
+        for service in stack.services.values()
+        for volume in service.volumes
+        if volume.type == "bind"
+    }
+    for spec in desired.instances:
+        for mount in spec.root.mounts:
+            if mount.kind == "volume":
+                folder = Path(mount.source)
+                private_dir(folder.parent)
+                # The volume's own mode is what a service sees at its target; what is above it keeps others out.
+                folder.mkdir(mode=0o755, exist_ok=True)
+            elif mount.kind == "bind" and not os.path.lexists(mount.source):
+                volume = asked.get(mount.source)
+                if volume is None or volume.create_host_path:
+                    os.makedirs(mount.source, exist_ok=True)

@@ -1,0 +1,133 @@
+"""`up` decided: which services, their images, what each instance is to be; everything that can be known to fail
+before anything starts is told here, at once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
+from cais.engine.native.images import Policy, prepare
+from cais.engine.native.mounts import Places
+from cais.engine.native.preflight import make_places, preflight
+from cais.engine.native.specs import Options, desired
+from cais.model.api import Service, Stack
+from cais.model.image import FIDELITY_ORDER, NEAR, Image
+from cais.paths import project_home, state_home
+from cais.supervise.api import Desired, InstanceState
+
+
+class Wanted(NamedTuple):
+    """What `up` brings about. `said`: sentences on what is not as with Docker, by service."""
+
+    desired: Desired
+    said: Mapping[str, tuple[str, ...]]
+
+
+def places_of(project: str) -> Places:
+    return Places(home=project_home(project), volumes=state_home() / "volumes")
+
+
+def choose(stack: Stack, named: Sequence[str], *, deps: bool = True) -> list[Service]:
+    """The named services and what they depend on; all of them when none is named."""
+    if not named:
+        return list(stack.services.values())
+    chosen: set[str] = set()
+    queue = list(named)
+    while queue:
+        name = queue.pop()
+        if name in chosen or name not in stack.services:
+            continue
+        chosen.add(name)
+        if deps:
+            from cais.engine.native.specs import dependencies_of
+
+            queue += [d.service for d in dependencies_of(stack.services[name])]
+    return [service for name, service in stack.services.items() if name in chosen]
+
+
+def want(
+    stack: Stack,
+    services: Sequence[Service],
+    states: Sequence[InstanceState],
+    say: Callable[[str, str], None],
+    *,
+    scales: Mapping[str, int] | None = None,
+    policy: Policy = Policy(),
+    strict: bool = False,
+) -> Wanted:
+    """Prepare images, decide specs, look for faults. Starts nothing."""
+    early = preflight(stack, services, Desired(project=stack.name, networks=(), instances=()), ())
+    if early:
+        raise Faults(early)
+    images = prepare(stack, services, say, policy)
+    if strict:
+        _refuse_far(services, images)
+    return specify(stack, services, images, states, scales or {})
+
+
+def specify(
+    stack: Stack,
+    services: Sequence[Service],
+    images: Mapping[str, Image],
+    states: Sequence[InstanceState],
+    scales: Mapping[str, int],
+) -> Wanted:
+    options = Options(scales=scales, services=frozenset(s.name for s in services))
+    result = desired(stack, images, places_of(stack.name), options, web=_web_ports(services))
+    faults = preflight(stack, services, result, states)
+    if faults:
+        raise Faults(faults)
+    make_places(stack, result)
+    return Wanted(result, {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])})
+
+
+def _sentences(image: Image) -> tuple[str, ...]:
+    if image.fidelity == "real" and not image.differs:
+        return ()
+    return tuple(f"{image.fidelity}: {sentence}" for sentence in image.differs) or (image.fidelity,)
+
+
+def _web_ports(services: Sequence[Service]) -> dict[str, tuple[int, ...]]:
+    """Ports that a person opens in a browser: what the card says; of a service of one's own, every published one."""
+    from cais.catalog.find import web_ports  # type: ignore[attr-defined,unused-ignore]
+
+    found: dict[str, tuple[int, ...]] = {}
+    for service in services:
+        if not service.ports:
+            continue
+        if service.build is not None:
+            found[service.name] = tuple(p.target for p in service.ports if p.protocol == "tcp")
+        else:
+            found[service.name] = tuple(web_ports(service.image))
+    return found
+
+
+def _refuse_far(services: Sequence[Service], images: Mapping[str, Image]) -> None:
+    worst = FIDELITY_ORDER.index(NEAR)
+    faults = [
+        Diagnostic(
+            ERROR,
+            "not-near",
+            f"cannot start {s.name}: {images[s.name].origin or s.image} is only {images[s.name].fidelity} "
+            f"({'; '.join(images[s.name].differs) or 'another program'}), and --strict was asked",
+            s.span,
+            "leave --strict out to run it all the same",
+        )
+        for s in services
+        if FIDELITY_ORDER.index(images[s.name].fidelity) > worst
+    ]
+    if faults:
+        raise Faults(faults)
+
+
+def read_scales(texts: Sequence[str], stack: Stack) -> dict[str, int]:
+    """`--scale web=3`."""
+    found: dict[str, int] = {}
+    for text in texts:
+        name, _, count = text.partition("=")
+        if not count.isdigit():
+            raise CaisError(f"invalid --scale {text!r}", hint="write it as SERVICE=NUMBER", exit_code=2)
+        if name not in stack.services:
+            raise CaisError(f"no such service: {name}", hint=f"services: {', '.join(sorted(stack.services))}")
+        found[name] = int(count)
+    return found
