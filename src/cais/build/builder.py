@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 Fill = Callable[[str], Awaitable[None]]
 
 
-def build(request: BuildRequest, *, resolve_base: ResolveBase, progress: Report | None = None) -> Image:
+def build(request: BuildRequest, resolve_base: ResolveBase, progress: Report | None = None) -> Image:
     """One build. Raises Faults for what the Dockerfile says wrong, CaisError when a step fails."""
-    return build_all([request], resolve_base=resolve_base, progress=progress)[0]
+    return build_all([request], resolve_base, progress)[0]
 
 
 def build_all(
-    requests: Sequence[BuildRequest], *, resolve_base: ResolveBase, progress: Report | None = None, parallel: int = 2
+    requests: Sequence[BuildRequest], resolve_base: ResolveBase, progress: Report | None = None, *, parallel: int = 2
 ) -> list[Image]:
     """Several builds, equal steps done once; in the main thread, outside an event loop. `parallel` RUNs at a time."""
     plans = _plans(requests, resolve_base, progress or (lambda event: None))
@@ -54,7 +54,7 @@ def build_all(
     return [image for image in images if image is not None]
 
 
-def is_ready(request: BuildRequest, *, resolve_base: ResolveBase) -> Image | None:
+def is_ready(request: BuildRequest, resolve_base: ResolveBase) -> Image | None:
     """The image when every layer is there already, else None: what `up --dry-run` asks."""
     return _plans([request], resolve_base, lambda event: None)[0].ready()
 

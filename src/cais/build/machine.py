@@ -120,7 +120,7 @@ def mounts(machine: Machine, view: View, uid: int) -> tuple[Mount, ...]:
     bundle = view.read_text(BUNDLE) + "".join(trusted)
     if trusted:
         made.append(_file(f"{HOME}/ca.crt", bundle))
-        if view.find("/usr/local/share/ca-certificates") is not None:
+        if view.find("/usr") is not None:  # what `update-ca-certificates` adds, also when this RUN installs it
             made.append(_file(EXTRA, "".join(trusted)))
     certificate = f"{HOME}/ca.crt" if trusted else ""
     made += _pip_mounts(machine, uid, certificate)

@@ -90,7 +90,7 @@ class Runner:
         files = machine.mounts(self.machine, view, command.uid)
         files_dir = self.run_dir / name
         mounts = (*self._on_disk(files, files_dir), *command.mounts)
-        targets = [*_SANDBOX, *(m.target for m in mounts)]
+        targets = [*_SANDBOX, machine.BUNDLE, *(m.target for m in mounts)]
         machine.lay_certificates(fs, self.machine, view)
         root = Root(layers=command.layers, upper=scratch, mounts=mounts)
         if command.shm_size:

@@ -6,8 +6,6 @@ continuation, here-documents after RUN, COPY and ADD, JSON ("exec") or shell for
 fault is collected, and what could be read is there.
 """
 
-import difflib
-import json
 import re
 from typing import NamedTuple
 
@@ -272,8 +270,8 @@ class _Reader:
         self._fault_at("dockerfile-arguments", f"{made.name} needs {what}", made.span)
 
     def _unknown(self, word: str, span: Span) -> None:
-        near = difflib.get_close_matches(word.upper(), INSTRUCTIONS, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"an instruction is one of {', '.join(INSTRUCTIONS)}"
+        near = _nearest(word.upper(), INSTRUCTIONS)
+        hint = f"did you mean {near}?" if near else f"an instruction is one of {', '.join(INSTRUCTIONS)}"
         if word in {"&&", "||", "|"} or word.startswith("-"):
             hint = f"end the line before with {self.escape} to continue it"
         self._fault_at("dockerfile-unknown-instruction", f"{word[:60]!r} is not a Dockerfile instruction", span, hint)
@@ -292,8 +290,8 @@ class _Reader:
             span = logical.span(position, end)
             flag, _, value = word[2:].partition("=")
             if flag not in known:
-                near = difflib.get_close_matches(flag, known, n=1)
-                hint = f"did you mean --{near[0]}?" if near else ""
+                near = _nearest(flag, known)
+                hint = f"did you mean --{near}?" if near else ""
                 if not hint and known:
                     hint = f"{name} takes {', '.join('--' + k for k in known)}"
                 self._fault_at("dockerfile-unknown-flag", f"{name} has no flag --{flag}", span, hint)
@@ -310,6 +308,8 @@ class _Reader:
         """The items of `["a", "b"]`, or None for the shell form. What only looks like JSON is shell form, said."""
         if not whole.text.startswith("["):
             return None
+        import json
+
         try:
             items = json.loads(whole.text)
         except ValueError:
@@ -447,6 +447,13 @@ class _Reader:
             f"a line must be {name} and nothing else",
         )
         return Heredoc(name, "".join(lines), expand, chomp, span)
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    import difflib
+
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return found[0] if found else ""
 
 
 def is_only_heredoc(text: str) -> bool:
