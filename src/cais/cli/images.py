@@ -21,7 +21,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     from hashlib import sha256
 
     from cais.cli.running import need_services, view, which_project
-    from cais.cli.tables import json_line, table
+    from cais.cli.tables import WIDE_CELL, json_line, table
 
     project, stack = which_project(options)
     found = view(project)
@@ -60,5 +60,5 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         )
         return 0
     head = ("CONTAINER", "REPOSITORY", "TAG", "IMAGE ID", "FIDELITY")
-    sys.stdout.write(table(head, [(row[0], row[1], row[2], row[3][:12], row[4]) for row in rows]))
+    sys.stdout.write(table(head, [(row[0], row[1], row[2], row[3][:12], row[4]) for row in rows], cell=WIDE_CELL))
     return 0

@@ -39,7 +39,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     import re
 
     from cais.cli.running import projects, say_gone
-    from cais.cli.tables import json_line, table
+    from cais.cli.tables import WIDE_CELL, json_line, table
 
     patterns = []
     for condition in given.texts("filter"):
@@ -76,7 +76,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     for one in everything:
         say_gone(one)
     rows_of_text = [(one.project, status(one), ",".join(one.config_files)) for one in shown]
-    sys.stdout.write(table(("NAME", "STATUS", "CONFIG FILES"), rows_of_text))
+    sys.stdout.write(table(("NAME", "STATUS", "CONFIG FILES"), rows_of_text, cell=WIDE_CELL))
     return 0
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 from cais.diag.api import CaisError
 
-GAP = 3  # Docker's tabwriter puts three columns between two
+# Docker's tabwriter (docker/cli formatter.go; compose formatter/pretty.go): three columns between two cells, a cell
+# is at least 10 wide, in the lists of Compose's own (`ls`, `images`) 20.
+GAP, CELL, WIDE_CELL = 3, 10, 20
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, cell: int = CELL) -> str:
     """Left-aligned columns; like Go's tabwriter, every cell but the last is padded."""
-    widths = [max(map(len, column)) + GAP for column in zip(head, *rows, strict=True)]
+    widths = [max(cell, max(map(len, column)) + GAP) for column in zip(head, *rows, strict=True)]
     out = []
     for row in (head, *rows):
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=False)]
