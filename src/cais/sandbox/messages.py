@@ -1,4 +1,4 @@
-"""What supervisor, stack init and border say to each other (JSON over `wire`). `fds` names the descriptors sent along."""
+"""What supervisor, stack init and border say to each other: JSON over `wire`. `fds` names descriptors sent along."""
 
 from msgspec import Struct
 
