@@ -193,17 +193,18 @@ def remove(connection: Connection[DictRow], path: str) -> bool:
 
 
 def move_note(pool: Pool, old: str, new: str) -> bool:
-    """The note keeps its identity under its new path; what was at that path has been overwritten by it."""
+    """The note keeps its identity under its new path. Renamed onto a note that exists (how many editors save), the
+    note at that path goes on, and the caller stores its new text next."""
     with pool.connection() as connection:
         lock_writers(connection)
         connection.execute("DELETE FROM problem WHERE path = %s", [old])
-        if connection.execute("SELECT 1 FROM note WHERE path = %s", [old]).fetchone() is None:
+        if connection.execute("SELECT 1 FROM note WHERE path = %s", [new]).fetchone():
+            remove(connection, old)
             return False
-        remove(connection, new)
-        connection.execute(
+        moved = connection.execute(
             "UPDATE note SET path = %s, version = version + 1, updated_at = now() WHERE path = %s", [new, old]
         )
-        return True
+        return moved.rowcount == 1
 
 
 def known_notes(pool: Pool) -> dict[str, str]:

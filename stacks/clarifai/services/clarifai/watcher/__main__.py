@@ -70,6 +70,7 @@ class Watcher:
         self.digests = Digests(vault, LARGEST)
         self.rescan = threading.Event()
         self.stopping = threading.Event()
+        self.refused: dict[str, str | None] = {}  # path -> what it held when it was refused: said once, not every time
         self.trouble: str | None = "the first comparison with core is not done"
 
     def run(self) -> None:
@@ -96,6 +97,7 @@ class Watcher:
         try:
             here = self.digests.all()
             known = self.core.call("GET", "/notes")
+            solved = [row["path"] for row in self.core.call("GET", "/problems") if row["path"] not in here]
             changes = compare(here, known)
             for old, new in changes.moved:
                 self.core.call("POST", "/moves", {"old": old, "new": new})
@@ -103,8 +105,9 @@ class Watcher:
             self.trouble = str(error)
             log.info("waiting", extra={"reason": str(error)})
             return False
-        for path in (*changes.changed, *changes.deleted):
-            self.agenda.look_at(path)
+        for path in (*changes.changed, *changes.deleted, *solved):
+            if path not in self.refused or self.refused[path] != here.get(path, "gone"):
+                self.agenda.look_at(path)
         if any(changes):
             log.info("compared", extra={"notes": len(here), **{k: len(v) for k, v in changes._asdict().items()}})
         self.trouble = None
@@ -150,11 +153,13 @@ class Watcher:
                     log.info("sent", extra={"path": path, **answer})
                     SENT.labels("put").inc()
             self.agenda.done(path)
+            self.refused.pop(path, None)
         except Unreadable as error:
             self.report(path, str(error))
         except CoreRefused as error:
             REFUSED.inc()
             log.warning("file refused", extra={"path": path, "reason": str(error)})
+            self.refused[path] = self.digests.of(path)
             self.agenda.done(path)
         except CoreAway as error:
             log.info("core is away", extra={"path": path, "reason": str(error)})
@@ -165,6 +170,7 @@ class Watcher:
         log.warning("file refused", extra={"path": shown(path), "reason": reason})
         try:
             self.core.call("PUT", "/problems", {"path": shown(path), "reason": reason})
+            self.refused[path] = self.digests.of(path)
             self.agenda.done(path)
         except (CoreAway, CoreRefused):
             self.agenda.again(path)

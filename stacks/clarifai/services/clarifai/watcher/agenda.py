@@ -68,9 +68,8 @@ class Agenda:
 
     def wait(self, longest: float) -> None:
         with self.wake:
-            moment = min(self.due.values(), default=float("inf"))
-            pause = min(longest, moment - self.clock())
-            if pause > 0 and not (self.moves and not self.failures.get("", 0)):
+            pause = min(longest, min(self.due.values(), default=float("inf")) - self.clock())
+            if pause > 0 and not self.moves:
                 self.wake.wait(pause)
 
     def __len__(self) -> int:
