@@ -89,24 +89,45 @@ def output(stack: Stack, given: Any) -> str:
         return lines(f"{name}={value}" for name, value in sorted(stack.environment.items()))
     dollars = not given.flag("no-interpolate")
     if given.text("format") == "json":
-        return as_json(stack.canonical, dollars)
-    return as_yaml(stack.canonical, dollars)
+        return as_json(stack, dollars)
+    return as_yaml(stack, dollars)
 
 
 def lines(items: Any) -> str:
     return "".join(f"{one}\n" for one in items)
 
 
-def as_json(tree: Any, dollars: bool) -> str:
+def as_json(stack: Stack, dollars: bool) -> str:
+    """Docker Compose's JSON: `x-…` keys at the top only, no models, Go's own names in blkio_config."""
     import json
 
-    return json.dumps(escape(without_extensions(tree), dollars), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    def plain(value: Any, name: str) -> Any:
+        if value.__class__ is str:
+            return value.replace("$", "$$") if dollars else value
+        if isinstance(value, dict):
+            items = value.items()
+            if id(value) in stack.extended:
+                items = [(key, item) for key, item in items if not key.startswith("x-")]  # type: ignore[assignment]
+            if name == "blkio_config":
+                return {key: blkio(item) for key, item in items}
+            return {key: plain(item, key) for key, item in items}
+        if isinstance(value, list):
+            return [plain(item, "") for item in value]
+        return value
+
+    def blkio(value: Any) -> Any:
+        if isinstance(value, list):
+            return [{key.capitalize(): item for key, item in one.items()} for one in value]
+        return value
+
+    tree = {key: plain(item, key) for key, item in stack.canonical.items() if key != "models"}
+    return json.dumps(tree, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def as_yaml(tree: Any, dollars: bool) -> str:
+def as_yaml(stack: Stack, dollars: bool) -> str:
     from cais.source.emit import dump
 
-    return dump(escape(tree, dollars))
+    return dump(escape(stack.canonical, dollars))
 
 
 def escape(value: Any, enabled: bool) -> Any:
@@ -120,16 +141,3 @@ def escape(value: Any, enabled: bool) -> Any:
     if isinstance(value, list):
         return [escape(item, True) for item in value]
     return value
-
-
-def without_extensions(tree: Any) -> Any:
-    """Docker Compose's JSON has `x-…` keys at the top only."""
-
-    def strip(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: strip(item) for key, item in value.items() if not key.startswith("x-")}
-        if isinstance(value, list):
-            return [strip(item) for item in value]
-        return value
-
-    return {key: item if key.startswith("x-") else strip(item) for key, item in tree.items()}

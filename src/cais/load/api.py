@@ -61,4 +61,5 @@ def load_with(options: Options, env: Mapping[str, str] | None = None) -> Stack:
         sources=job.sources,
         used=job.used,
         variable_at=job.variable_at,
+        extended=frozenset(job.extended),
     )

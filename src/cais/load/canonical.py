@@ -28,6 +28,8 @@ def canonical(job: Job, tree: Map) -> None:
             for name, entry in entries.items():
                 if entry.__class__ is Map:
                     worker.external(section, name, entry)
+                    if entry.get("labels").__class__ is List:
+                        entry["labels"] = pairs(worker, entry["labels"], entry.where("labels"))
 
 
 def made(at: int, **values: Any) -> Map:
@@ -136,7 +138,12 @@ def port_list(worker: Canonical, value: Any, at: int) -> Any:
         if item.__class__ is Map:
             if item.get("published").__class__ is int:
                 item["published"] = str(item["published"])
+            if item.get("target") is None:
+                worker.job.error("port", "a port needs a target: the port inside the container", place)
             fresh.add(item, place)
+            continue
+        if item.__class__ is float:
+            worker.job.error("port", f"{go_text(item)} is not a port", place)
             continue
         try:
             for port in ports.parse(go_text(item)):
@@ -235,7 +242,9 @@ def hosts(worker: Canonical, value: Any, at: int) -> Any:
             if not match or not match[1]:
                 worker.job.error("extra-host", f'"{item}" is not "name=address"', place)
                 continue
-            fresh.setdefault(match[1], List()).add(_bare(match[2]), place)
+            addresses = fresh.setdefault(match[1], List())
+            for address in match[2].split(","):
+                addresses.add(_bare(address), place)
             fresh.at.setdefault(match[1], place)
         return fresh
     if value.__class__ is Map:

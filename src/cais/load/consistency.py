@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cais.load.job import Job, nearest
+from cais.load.ports import is_address
 from cais.source.tree import NOWHERE, Map
 
 _NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
@@ -19,12 +20,15 @@ def validate(job: Job, tree: Map) -> None:
         for name, entry in _items(tree, section):
             _external(job, section, name, entry)
     for name, service in _items(tree, "services"):
-        at = tree["services"].where(name)
         for index, volume in enumerate(service.get("volumes") or ()):
             if volume.__class__ is Map:
                 _volume(job, name, volume, service["volumes"].at[index])
+        ports = service.get("ports")
+        for index, port in enumerate(ports or ()):
+            host = port.get("host_ip") if port.__class__ is Map else None
+            if host is not None and not is_address(str(host)):
+                job.error("port", f'service "{name}": host_ip "{host}" is not an IP address', ports.at[index])
         _devices(job, name, service)
-        del at
 
 
 def _file_object(job: Job, section: str, name: str, entry: Map, wanted: tuple[str, ...], at: int) -> None:
@@ -55,7 +59,7 @@ def _external(job: Job, section: str, name: str, entry: Map) -> None:
 
 def _volume(job: Job, name: str, volume: Map, at: int) -> None:
     kind = volume.get("type")
-    if kind in ("bind", "image", "npipe") and not volume.get("source"):
+    if kind == "bind" and volume.get("source") is None:
         job.error("volume", f'service "{name}": a {kind} mount needs a source', at)
     if not volume.get("target") and kind != "":
         job.error("volume", f'service "{name}": a mount needs a target', at)
@@ -111,6 +115,7 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
     if service.get("container_name") and (service.get("scale") or 0) > 1:
         job.error("conflict", f'service "{name}" has a container_name and is scaled to {service["scale"]}',
                   service.where("container_name"))  # fmt: skip
+    _platform(job, name, service)
     check = service.get("healthcheck")
     if check.__class__ is Map and check.get("test"):
         test = check["test"]
@@ -120,6 +125,18 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
                 f'service "{name}": the first item of healthcheck.test is CMD, CMD-SHELL or NONE, not "{test[0]}"',
                 test.where(0),
             )
+
+
+def _platform(job: Job, name: str, service: Map) -> None:
+    build, platform = service.get("build"), service.get("platform")
+    platforms = build.get("platforms") if build.__class__ is Map else None
+    if platforms and platform and platform not in platforms:
+        job.error(
+            "conflict",
+            f'service "{name}": platform "{platform}" is not among build.platforms',
+            service.where("platform"),
+            notes=[("build.platforms", build.where("platforms"))],
+        )
 
 
 def _limits(job: Job, name: str, service: Map, deploy: Map) -> None:
@@ -194,7 +211,6 @@ def _dependencies(job: Job, name: str, service: Map, services: Map, disabled: Ma
             continue
         entry = depends[other]
         if entry.__class__ is Map and entry.get("required") is False:
-            depends.drop(other)
             continue
         at = depends.where(other)
         if other in disabled:

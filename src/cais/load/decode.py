@@ -103,6 +103,11 @@ def size(job: Job, value: Any, at: int) -> Any:
     return str(amount) if amount else OMIT
 
 
+def size_or_zero(job: Job, value: Any, at: int) -> Any:
+    found = size(job, value, at)
+    return "0" if found is OMIT else found
+
+
 def duration(job: Job, value: Any, at: int) -> Any:
     if value is None:
         return OMIT
@@ -119,6 +124,8 @@ def mode(job: Job, value: Any, at: int) -> Any:
         return OMIT
     if value.__class__ is str:
         try:
+            if value.lstrip("+-").strip("01234567"):
+                raise ValueError
             value = int(value, 8)
         except ValueError:
             job.error("mode", f'"{value}" is not an octal file mode', at)
@@ -137,6 +144,14 @@ def texts(job: Job, value: Any, at: int) -> Any:
     return value
 
 
+def filled_texts(job: Job, value: Any, at: int) -> Any:
+    """Texts that are not empty."""
+    value = texts(job, value, at)
+    if value is not OMIT and "" in value:
+        value = List([one for one in value if one], [p for one, p in zip(value, value.at, strict=True) if one])
+    return value or OMIT
+
+
 def pairs(job: Job, value: Any, at: int) -> Any:
     """Variables: texts, or null for a name without a value."""
     if not value:
@@ -144,6 +159,8 @@ def pairs(job: Job, value: Any, at: int) -> Any:
     for key, item in value.items():
         if item.__class__ is not str and item is not None:
             value[key] = go_text(item)
+        if key[-1:] == " ":
+            job.error("variable-name", f'variable "{key}" ends with a space', value.where(key), key=True)
     return value
 
 
@@ -205,9 +222,13 @@ def ulimits(job: Job, value: Any, at: int) -> Any:
     for name, limit in value.items():
         if limit.__class__ is Map:
             for key in ("soft", "hard"):
-                limit[key] = count_or_zero(job, limit.get(key), limit.where(key))
+                amount = count(job, limit.get(key), limit.where(key))
+                limit.drop(key)
+                if amount is not OMIT:
+                    limit.put(key, amount, value.where(name))
         else:
-            value[name] = count_or_zero(job, limit, value.where(name))
+            amount = count_or_zero(job, limit, value.where(name))
+            value[name] = None if amount is OMIT else amount
     return value
 
 
@@ -239,6 +260,7 @@ def record(**fields: Form) -> Form:
         for key, item in value.items():
             decode = fields.get(key)
             if decode is None:
+                job.extended.add(id(value))  # an x-… key: Docker Compose's JSON leaves it out
                 continue
             fresh = decode(job, item, value.at.get(key, at))
             if fresh is OMIT:
@@ -394,7 +416,7 @@ NETWORKS = values(
     )
 )
 
-_BLKIO_RATES = each(record(path=text, rate=size))
+_BLKIO_RATES = each(record(path=text, rate=size_or_zero))
 
 CONTAINER: dict[str, Form] = dict(
     annotations=labels,
@@ -424,7 +446,7 @@ CONTAINER: dict[str, Form] = dict(
     credential_spec=record(config=text, file=text, registry=text),
     device_cgroup_rules=texts,
     devices=each(record(source=text, target=text, permissions=text)),
-    dns=texts,
+    dns=filled_texts,
     dns_opt=texts,
     dns_search=texts,
     domainname=text,
@@ -477,7 +499,7 @@ CONTAINER: dict[str, Form] = dict(
 
 _SERVICE_FORM = record(
     **CONTAINER,
-    attach=opt_out,
+    attach=flag_or_false,
     build=BUILD,
     container_name=text,
     depends_on=values(record(condition=text, restart=flag, required=keep)),

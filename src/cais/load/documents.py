@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from cais.load.canonical import canonical, texts
-from cais.load.interpolate import interpolate
+from cais.load.interpolate import Substitution, TemplateError, interpolate
 from cais.load.job import Job, nearest
-from cais.load.lookup import read_env
+from cais.load.lookup import normal_name, read_env
 from cais.load.merge import Merge, unify, unify_service
 from cais.load.schema import FILE
 from cais.load.shapes import check
@@ -35,12 +35,32 @@ class Reader:
 
     def project(self, paths: Sequence[str], working_dir: str, chain: tuple[str, ...] = (), at: int = NOWHERE) -> Map:
         """The files merged over each other, left to right."""
+        relation = "included from" if chain else ""
+        documents = [(path, one) for path in paths for one in self.documents(path, at, relation) or ()]
+        if not chain:
+            self.naming([one for _, one in documents])
         tree = Map()
-        for path in paths:
-            relation = "included from" if chain else ""
-            for document in self.documents(path, at, relation) or ():
-                tree = self.one(tree, document, path, working_dir, chain)
+        for path, document in documents:
+            tree = self.one(tree, document, path, working_dir, chain)
         return tree
+
+    def naming(self, documents: list[Document]) -> None:
+        """The project's name, before anything else: `${COMPOSE_PROJECT_NAME}` may stand anywhere in the files."""
+        job = self.job
+        for document in documents:
+            name = document.value.get("name") if document.value.__class__ is Map else None
+            if name.__class__ is str and name:
+                self.name, self.name_at = name, document.value.where("name")
+        if self.name and job.options.interpolate:
+            try:
+                self.name = Substitution(job.environment.get).replace(self.name)
+            except TemplateError:
+                self.name = ""  # reported when the document is interpolated
+        name = self.given or normal_name(self.name) or self.fallback
+        if name:
+            job.environment.setdefault("COMPOSE_PROJECT_NAME", name)
+        if self.name_at != NOWHERE and not self.given and not normal_name(self.name) and not job.failed:
+            job.error("project-name", "the project's name is empty", self.name_at, hint="give one with -p")
 
     def documents(self, path: str, at: int, relation: str) -> list[Document] | None:
         """The documents of a file, or None when a fault was reported."""
@@ -94,12 +114,9 @@ class Reader:
         if document.tagged:
             untag(value, (), resets)
         interpolate(job, value)
-        if value.get("name").__class__ is str and value["name"]:
-            self.name = value["name"]
-            self.name_at = value.where("name")
         empty_not_null(value)
         if "services" in value:
-            self.extend_all(value, path, working_dir)
+            self.extend_all(value, path, working_dir, resets)
         for reset in resets:
             forget(tree, reset)
         if "include" in value:
@@ -121,7 +138,9 @@ class Reader:
         return tree
 
     empty: list[str]
-    name: str = ""
+    name: str = ""  # as a file gives it
+    given: str | None = None  # by the command line or the environment
+    fallback: str = ""  # the folder's
     name_at: int = NOWHERE
     broken: bool = False
 
@@ -170,7 +189,7 @@ class Reader:
         else:
             folder = os.path.dirname(files[0])
         outer, outer_at = job.environment, job.variable_at
-        saved = (self.name, self.name_at, job.working_dir)
+        saved = job.working_dir
         job.environment, job.variable_at = dict(outer), dict(outer_at)
         job.working_dir = folder
         self._include_env(long, folder, working_dir, outer)
@@ -179,7 +198,7 @@ class Reader:
             resolve_folder(job, imported, folder)
         finally:
             job.environment, job.variable_at = outer, outer_at
-            self.name, self.name_at, job.working_dir = saved
+            job.working_dir = saved
         for section in ("services", "volumes", "networks", "secrets", "configs", "models", "jobs"):
             self._import(section, value, imported, at)
 
@@ -229,7 +248,8 @@ class Reader:
 
     # --- extends
 
-    def extend_all(self, tree: Map, path: str, working_dir: str) -> None:
+    def extend_all(self, tree: Map, path: str, working_dir: str, resets: list[tuple[str, ...]]) -> None:
+        self.resets[path] = resets
         services = tree.get("services")
         if services.__class__ is not Map:
             return
@@ -298,21 +318,21 @@ class Reader:
             return service
         base = self.extend(target, base_services, base_path, base_dir, (*trail, step))
         if base.__class__ is not Map:
-            base = Map()
+            return service
         base = copy(base)
         if file:
             resolve_service(job, base, base_dir, relative_to=working_dir)
         over = Map(service, dict(service.at))
         over.drop("extends")
-        if service.__class__ is Map and (marks := self.resets.pop(id(service), None)):
-            for mark in marks:
-                forget(base, mark)
+        for mark in self.resets.get(path, ()):
+            if mark[:2] == ("services", name) and len(mark) > 2:
+                forget(base, mark[2:])
         merged = self.merge.mapping(base, over, f"services.{name}", self.service_rules())
         unify_service(merged)
         services[name] = merged
         return merged
 
-    resets: dict[int, list[tuple[str, ...]]]
+    resets: dict[str, list[tuple[str, ...]]]
 
     @staticmethod
     def service_rules() -> Any:
@@ -336,6 +356,7 @@ class Reader:
                 interpolate(job, value)
                 empty_not_null(value)
                 self.foreign[path] = value.get("services", Map())
+                self.resets[path] = resets
             if documents is not None and self.foreign[path] is None:
                 self.foreign[path] = Map()
         return self.foreign[path]
@@ -401,7 +422,7 @@ def forget(tree: Any, path: tuple[str, ...]) -> None:
 
 def empty_not_null(tree: Map) -> None:
     """`volumes:` with nothing behind it is an empty section."""
-    for section in ("services", "volumes", "networks", "secrets", "configs", "models"):
+    for section in ("volumes", "networks", "secrets", "configs", "models"):
         if section in tree and tree[section] is None:
             tree[section] = Map()
 

@@ -67,7 +67,7 @@ class Substitution:
             return end + 1, self._braced(match[1], match[2], match[3], depth)
         named = _NAME.match(text, dollar + 1)
         if not named:
-            raise _invalid(text)
+            return dollar + 1, "$"  # a dollar sign before anything else is one
         return named.end(), self._get(named[0]) or ""
 
     def _braced(self, name: str, operator: str | None, word: str | None, depth: int) -> str:
@@ -173,7 +173,7 @@ class _Walker:
             if substitution.used:
                 job.used[at] = tuple(dict.fromkeys(substitution.used))
                 for name in substitution.unset:
-                    job.warn("unset-variable", f"variable {name} is not set: an empty text stands for it", at)
+                    job.unset(name, at)
         if cast is None or cast.__class__ is dict:
             cast = cast.get("") if cast else None
             if cast is None:
@@ -217,7 +217,6 @@ def to_float(text: str) -> float:
 
 _UPDATE = {"parallelism": to_int, "max_failure_ratio": to_float}
 _SERVICE: dict[str, Any] = {
-    "configs": {"*": {"mode": to_int}},
     "cpu_count": to_int,
     "cpu_percent": to_float,
     "cpu_period": to_int,
@@ -242,7 +241,6 @@ _SERVICE: dict[str, Any] = {
     "privileged": to_bool,
     "read_only": to_bool,
     "scale": to_int,
-    "secrets": {"*": {"mode": to_int}},
     "stdin_open": to_bool,
     "tty": to_bool,
     "ulimits": {"*": {"": to_int, "hard": to_int, "soft": to_int}},

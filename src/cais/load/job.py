@@ -38,6 +38,9 @@ class Job:
         self.used: dict[int, tuple[str, ...]] = {}  # position of a value -> variables in it
         self.variables: dict[str, tuple[str, str, str]] = {}  # name -> (required text, default, alternative)
         self._seen: set[tuple[str, str, int]] = set()
+        self.extended: set[int] = set()  # id() of the canonical mappings that hold x-… keys
+        self._unset: set[str] = set()
+        self._counts: dict[str, int] = {}
         self.working_dir = ""
 
     def error(
@@ -55,6 +58,12 @@ class Job:
     def warn(self, code: str, message: str, position: int = NOWHERE, *, key: bool = False, hint: str = "") -> None:
         self._add(WARNING, code, message, position, key, hint, ())
 
+    def unset(self, name: str, position: int = NOWHERE) -> None:
+        """One warning for each variable, however often it is missing."""
+        if name not in self._unset:
+            self._unset.add(name)
+            self.warn("unset-variable", f"variable {name} is not set: an empty text stands for it", position)
+
     def _add(
         self,
         severity: str,
@@ -66,9 +75,10 @@ class Job:
         notes: Sequence[tuple[str, int]],
     ) -> None:
         mark = (code, message, position)
-        if mark in self._seen or len(self._seen) > MAX_FAULTS:
+        if mark in self._seen or self._counts.get(severity, 0) >= MAX_FAULTS:
             return
         self._seen.add(mark)
+        self._counts[severity] = self._counts.get(severity, 0) + 1
         lines = [Note(text, self.sources.span(at, key=True)) for text, at in notes]
         if position != NOWHERE:
             for name in self.used.get(position, ()):
@@ -86,7 +96,7 @@ class Job:
 
     @property
     def failed(self) -> bool:
-        return any(one.severity == ERROR for one in self.found)
+        return ERROR in self._counts
 
     def stop_if_failed(self) -> None:
         """Raise everything found, sorted by place, when one of it is an error."""

@@ -120,7 +120,7 @@ def read_env(
         substitution = Substitution(lookup)
         replaced = substitution.replace(value)
         for name in substitution.unset:
-            job.warn("unset-variable", f"variable {name} is not set: an empty text stands for it")
+            job.unset(name)
         return replaced
 
     values: dict[str, str] = {}

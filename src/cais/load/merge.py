@@ -288,7 +288,7 @@ UNIQUE_SERVICE: dict[str, Callable[[Any], Any]] = {
     "dns_search": _itself,
     "env_file": _env_file,
     "expose": _itself,
-    "links": _itself,
+    "links": _pair,
     "ports": _port,
     "profiles": _itself,
     "secrets": _grant("/run/secrets"),
@@ -302,12 +302,21 @@ def unify(tree: Map) -> None:
     for service in services.values() if services.__class__ is Map else ():
         if service.__class__ is Map:
             unify_service(service)
+    networks = tree.get("networks")
+    for network in networks.values() if networks.__class__ is Map else ():
+        if network.__class__ is Map and network.get("labels").__class__ is List:
+            network["labels"] = _unique(network["labels"], _pair)
 
 
 def unify_service(service: Map) -> None:
     for key, value in service.items():
         if value.__class__ is List and key in UNIQUE_SERVICE:
             service[key] = _unique(value, UNIQUE_SERVICE[key])
+    networks = service.get("networks")
+    for network in networks.values() if networks.__class__ is Map else ():
+        for key in ("aliases", "link_local_ips") if network.__class__ is Map else ():
+            if network.get(key).__class__ is List:
+                network[key] = _unique(network[key], _itself)
     build = service.get("build")
     for key, value in build.items() if build.__class__ is Map else ():
         if value.__class__ is List and key in UNIQUE_BUILD:

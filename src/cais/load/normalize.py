@@ -26,11 +26,6 @@ def defaults(job: Job, tree: Map, working_dir: str) -> None:
                     port.put("mode", "ingress", at)
                 if not port.get("protocol"):
                     port.put("protocol", "tcp", at)
-        for index, volume in enumerate(service.get("volumes") or ()):
-            if volume.__class__ is Map and volume.get("type") == "bind":
-                at = service["volumes"].at[index]
-                if volume.get("bind") is None:
-                    volume.put("bind", Map(), at)
         for key in ("secrets",):
             for index, grant in enumerate(service.get(key) or ()):
                 if grant.__class__ is Map and not grant.get("target"):
@@ -55,7 +50,7 @@ def normalize(job: Job, tree: Map, name: str) -> None:
         if service.get("pull_policy") == "if_not_present":
             service["pull_policy"] = "missing"
         build = service.get("build")
-        if build.__class__ is Map and not build.get("dockerfile") and not build.get("dockerfile_inline"):
+        if build.__class__ is Map and build.get("dockerfile") is None and build.get("dockerfile_inline") is None:
             build.put("dockerfile", "Dockerfile", service.where("build"))
         _dependencies(service, at)
     for section in ("networks", "volumes", "configs", "secrets"):
@@ -66,7 +61,7 @@ def normalize(job: Job, tree: Map, name: str) -> None:
             if entries[key] is None:
                 entries[key] = Map()
             entry = entries[key]
-            if entry.__class__ is Map and not entry.get("name"):
+            if entry.__class__ is Map and entry.get("name") is None:
                 at = entries.where(key)
                 entry.put("name", key if entry.get("external") else f"{name}_{key}", at)
 
@@ -83,6 +78,8 @@ def _networks(tree: Map) -> None:
                 service.put("networks", Map({"default": None}, {"default": at}), at)
             used = used or "default" in service["networks"]
         for hook in service.get("pre_start") or ():
+            if hook.__class__ is Map and not hook.get("image") and service.get("image"):
+                hook.put("image", service["image"], service.where("image"))
             if hook.__class__ is Map and not hook.get("network_mode") and not hook.get("networks"):
                 hook.put("networks", Map({"default": None}), services.where(name))
                 used = True

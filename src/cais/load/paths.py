@@ -69,7 +69,8 @@ def resolve(job: Job, tree: Map, folder: str) -> None:
     for volume in _maps(tree.get("volumes")):
         options = volume.get("driver_opts")
         if volume.get("driver") == "local" and options.__class__ is Map and options.get("o") == "bind":
-            _apply(options, "device", source)
+            if options.get("device").__class__ is str:
+                options["device"] = source(options["device"])
 
 
 def resolve_service(service: Map, folder: str) -> None:

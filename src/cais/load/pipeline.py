@@ -32,8 +32,7 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
     fallback = lookup.normal_name(os.path.basename(found.working_dir))
 
     reader = documents.reader(job)
-    if given or fallback:
-        job.environment.setdefault("COMPOSE_PROJECT_NAME", given or fallback)
+    reader.given, reader.fallback = given, fallback
     tree = reader.project(found.files, found.working_dir)
     job.stop_if_failed()
     name = given or lookup.normal_name(reader.name) or fallback

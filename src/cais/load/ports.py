@@ -16,6 +16,8 @@ def parse(text: str) -> list[dict[str, Any]]:
     if protocol not in ("tcp", "udp", "sctp"):
         raise ValueError(f'"{protocol}" is not a protocol: tcp, udp or sctp')
     first, last = _range(target, "container port")
+    if first == 0:
+        raise ValueError(f'"{text}" names no container port: it cannot be 0')
     if published:
         begin, end = _range(published, "published port")
         if end - begin != last - first and last != first:
@@ -51,14 +53,19 @@ def split(text: str) -> tuple[str, str, str, str]:
 
 
 def _check_address(host: str, text: str) -> None:
-    if not host:
-        return
-    import ipaddress
+    if host and not is_address(host.partition("%")[0]):
+        raise ValueError(f'"{host}" in "{text}" is not an IP address')
 
+
+def is_address(text: str) -> bool:
+    import socket
+
+    family = socket.AF_INET6 if ":" in text else socket.AF_INET
     try:
-        ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        raise ValueError(f'"{host}" in "{text}" is not an IP address') from None
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _range(text: str, what: str) -> tuple[int, int]:
@@ -72,6 +79,6 @@ def _range(text: str, what: str) -> tuple[int, int]:
 
 
 def _port(text: str, what: str) -> int:
-    if not _PORT.fullmatch(text) or int(text) > 65535:
+    if not _PORT.fullmatch(text) or len(text) > 20 or int(text) > 65535:
         raise ValueError(f'"{text}" is not a {what}')
     return int(text)

@@ -35,6 +35,7 @@ class Stack:
         sources: Sources | None = None,
         used: Mapping[int, tuple[str, ...]] | None = None,
         variable_at: Mapping[str, int] | None = None,
+        extended: frozenset[int] = frozenset(),
     ) -> None:
         self.name = name
         self.working_dir = working_dir
@@ -46,6 +47,7 @@ class Stack:
         self._sources = sources
         self._used = used or {}
         self._variable_at = variable_at or {}
+        self.extended = extended  # id() of each mapping of `canonical`, its top apart, that has x-… keys
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Stack):

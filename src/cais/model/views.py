@@ -85,6 +85,7 @@ def service(stack: Stack, name: str, raw: Tree) -> Service:
                 stack.span(*at, "depends_on", other),
             )
             for other, entry in (raw.get("depends_on") or {}).items()
+            if other in stack.canonical["services"]  # what is not required may be absent
         ),
         healthcheck=_healthcheck(raw.get("healthcheck")),
         restart=raw.get("restart", ""),

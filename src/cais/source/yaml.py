@@ -121,6 +121,8 @@ class _Builder:
                 if own_tag is None:
                     if event.implicit[0]:
                         value = resolve(value)
+                elif own_tag == _CORE + "merge" and is_map and not has_key:
+                    value = _MERGE
                 elif own_tag != "!":
                     value = self.tag_scalar(own_tag, value, event)
                 if event.anchor is not None:
