@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cais.cli.bring import names_of
@@ -18,7 +18,7 @@ from cais.cli.project import GlobalOptions
 if TYPE_CHECKING:
     from cais.supervise.api import Event, InstanceSpec
     from cais.supervise.client import Client
-    from cais.supervise.logs import LogLine
+    from cais.supervise.logs import Follower, LogLine
 
 INTERRUPTED = 130
 
@@ -78,16 +78,13 @@ class Attached:
             follower.close()
             self.printer.close()
 
-    def _loop(self, watcher: Client, follower: object) -> int:
-        from cais.supervise.logs import Follower
-
-        assert isinstance(follower, Follower)
+    def _loop(self, watcher: Client, follower: Follower) -> int:
         ended: Event | None = None
         self._refresh()
         while True:
-            ready, _, _ = select.select([watcher, follower], [], [], None if self.running else 0.0)
+            ready, _, _ = select.select([watcher.fileno(), follower.fileno()], [], [], None if self.running else 0.0)
             self._print(follower.poll())
-            if watcher in ready:
+            if watcher.fileno() in ready:
                 try:
                     events = watcher.events_now()
                 except (EOFError, ConnectionError):
@@ -133,9 +130,9 @@ class Attached:
         busy = ("waiting", "starting", "running", "restarting", "stopping")
         self.running = {s.id for s in now.states if s.phase in busy and s.id in self.specs} if now else set()
 
-    def _print(self, lines: object) -> None:
+    def _print(self, lines: Iterable[LogLine]) -> None:
         wrote = False
-        for line in lines:  # type: ignore[attr-defined]
+        for line in lines:
             self._line(line)
             wrote = True
         if wrote:
@@ -144,12 +141,12 @@ class Attached:
     def _line(self, line: LogLine) -> None:
         self.printer.write(self.names[line.id], line.data, at=line.at, stream=line.stream, partial=line.partial)
 
-    def _abort(self, ended: Event, follower: object) -> int:
+    def _abort(self, ended: Event, follower: Follower) -> int:
         """One has ended, so all shall; the code is that one's, or that of `--exit-code-from`."""
         print("Aborting on container exit...", file=sys.stderr)
         timeout = self.given.number("timeout")
         stop_gracefully(self.project, list(self.specs), None if timeout is None else float(timeout))
-        self._print(follower.poll())  # type: ignore[attr-defined]
+        self._print(follower.poll())
         code = ended.exit_code
         if self.exit_from:
             from cais.supervise.client import snapshot
@@ -160,10 +157,10 @@ class Attached:
                     code = state.exit_code
         return code
 
-    def _interrupted(self, follower: object) -> int:
+    def _interrupted(self, follower: Follower) -> int:
         timeout = self.given.number("timeout")
         stop_gracefully(self.project, list(self.specs), None if timeout is None else float(timeout))
-        self._print(follower.poll())  # type: ignore[attr-defined]
+        self._print(follower.poll())
         return INTERRUPTED
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cais.cli.project import GlobalOptions, make_progress
 
@@ -34,7 +34,7 @@ def change(
     instances: Sequence[Instance],
     *,
     start_supervisor: bool,
-    **more: object,
+    **more: Any,
 ) -> int:
     """Ask for `verb` and show what happens."""
     from cais.cli.bring import Shower, names_of, raise_failures

@@ -36,13 +36,14 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     from cais.cli.change import seconds
     from cais.cli.running import need_services, view, which_project
 
-    project, stack = which_project(options, given.args)
+    # Every service of the file is meant, also those that a profile hides now: they are no orphans.
+    project, stack = which_project(options._replace(profiles=("*",)), given.args)
     found = view(project)
     if given.args:
         need_services(found, stack, given.args)
     services = tuple(given.args)
     if stack is not None and not services and not given.flag("remove-orphans"):
-        services = tuple(_of_the_file(stack))
+        services = tuple(stack.services)
     left: tuple[str, ...] = ()
     if found is not None:
         left = _remove(options, found, services, seconds(given.number("timeout")), volumes=given.flag("volumes"))
@@ -53,11 +54,6 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
 
         print(f"left running, not in the file: {', '.join(left)}; --remove-orphans removes them too", file=sys.stderr)
     return 0
-
-
-def _of_the_file(stack: Stack) -> set[str]:
-    """Every service of the file, also those that a profile hides now: they are no orphans."""
-    return {*stack.services, *stack.hidden}
 
 
 def _remove(

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from cais.cli.progress import Progress
     from cais.engine.native.up import Wanted
     from cais.model.api import Stack
-    from cais.supervise.api import InstanceSpec
     from cais.supervise.client import Client
-    from cais.supervise.messages import ApplyOptions, Done, Snapshot
+    from cais.supervise.messages import ApplyOptions, Snapshot
 
 COMMAND = Command(
     "up",
@@ -119,7 +118,6 @@ class _Up:
     def __init__(self, options: GlobalOptions, given: Given, stack: Stack) -> None:
         self.options, self.given, self.stack = options, given, stack
         self.detached = given.flag("detach") or given.flag("wait") or given.flag("no-start")
-        self.quick_end = False
 
     def run(self) -> int:
         from cais.supervise.client import Client, snapshot
@@ -185,9 +183,13 @@ class _Up:
             stop_timeout=None if timeout is None else float(timeout),
             renew_anonymous=given.flag("renew-anon-volumes"),
             remove_orphans=given.flag("remove-orphans"),
-            services=tuple(self.stack.services),
+            services=self._all_services() if given.flag("remove-orphans") else (),
             named=() if given.flag("always-recreate-deps") else tuple(given.args),
         )
+
+    def _all_services(self) -> tuple[str, ...]:
+        """Of the whole file: a service that a profile hides is no orphan."""
+        return tuple(load_stack(self.options._replace(profiles=("*",))).services)
 
     def _dry_run(self, wanted: Wanted, there: Snapshot | None, apply: ApplyOptions) -> int:
         from cais.supervise.diff import diff
@@ -246,5 +248,3 @@ class _Up:
 def _hashes(wanted: Wanted) -> set[str]:
     return {spec.config_hash for spec in wanted.desired.instances}
 
-
-__all__ = ["COMMAND", "Done", "InstanceSpec", "run"] if TYPE_CHECKING else ["COMMAND", "run"]

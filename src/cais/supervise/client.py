@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from cais.diag.api import CaisError
 from cais.paths import project_home
@@ -117,9 +117,9 @@ class Client:
     def apply(self, desired: Desired, options: ApplyOptions | None = None) -> Iterator[Event]:
         return self.ask(Apply(desired=desired, options=options or ApplyOptions()))
 
-    def command(self, verb: str, services: Sequence[str] = (), **more: object) -> Iterator[Event]:
+    def command(self, verb: str, services: Sequence[str] = (), **more: Any) -> Iterator[Event]:
         """start, stop, restart, kill, remove, down; `more` are the other fields of `Command`."""
-        return self.ask(Command(verb=verb, services=tuple(services), **more))  # type: ignore[arg-type]
+        return self.ask(Command(verb=verb, services=tuple(services), **more))
 
     def wait(self, ids: Sequence[str]) -> Iterator[Event]:
         return self.ask(Wait(ids=tuple(ids)))

@@ -1,107 +1,133 @@
 """Every service's image: from its card, or built. Side by side, with progress; all that fails is told at once."""
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from cais.build.api import BuildEvent, BuildRequest
-from cais.diag.api import CaisError, Diagnostic, Faults
+from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.model.api import Build, Service, Stack
 from cais.model.image import Image
 from cais.source.api import Span
 
 if TYPE_CHECKING:
-    from cais.catalog.api import Service as CardService
+    from cais.build.api import BuildEvent, BuildRequest
+    from cais.catalog.make import Request
 
-Say = Callable[[str, str], None]  # (service, what is being done for it)
+Say = Callable[[str, str], None]  # (service or program, what is being done for it)
 
 
 class Policy(NamedTuple):
-    """`--build`, `--no-build`, `--no-cache`: what is built. Here a build is found by its content, so one that is up to
-    date costs a look; `never` refuses one that would have to be carried out."""
+    """`--build`, `--no-build`, `--no-cache`. A build is found again by its content, so one that is up to date costs a
+    look, with `--build` and without; `never` refuses one that would have to be carried out."""
 
-    build: str = "auto"  # auto | always | never
+    build: str = "auto"  # auto | never
     no_cache: bool = False
-    pull: bool = False
     args: tuple[tuple[str, str], ...] = ()
 
 
-def prepare(stack: Stack, services: Iterable[Service], say: Say, policy: Policy = Policy()) -> dict[str, Image]:
+AS_NEEDED = Policy()
+
+
+def prepare(stack: Stack, services: Iterable[Service], say: Say, policy: Policy = AS_NEEDED) -> dict[str, Image]:
     """Service name -> image. Raises Faults with every fault."""
     services = list(services)
-    images: dict[str, Image] = {}
     faults: list[Diagnostic] = []
-
-    def one(service: Service) -> Image:
-        if service.build is not None:
-            return _built(stack, service, service.build, say, policy)
-        return _from_card(service, service.image, say, service.span)
-
-    def collect(service: Service, get: Callable[[], Image]) -> None:
-        try:
-            images[service.name] = get()
-        except CaisError as error:
-            faults.extend(_named(service, error))
-
-    cards = [service for service in services if service.build is None]
-    if len(cards) > 1:
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            asked = [(service, pool.submit(one, service)) for service in cards]
-            for service, future in asked:
-                collect(service, future.result)
-    else:
-        for service in cards:
-            collect(service, lambda service=service: one(service))  # type: ignore[misc]
-    # Builds run programs in a sandbox, whose init must be cloned by the main thread (it dies with its thread).
+    requests: dict[str, Request] = {}
     for service in services:
-        if service.build is not None:
-            collect(service, lambda service=service: one(service))  # type: ignore[misc]
+        if service.build is None:
+            try:
+                requests[service.name] = _request(stack, service)
+            except CaisError as error:
+                faults += error.diagnostics()
+    builds = {service.name: service for service in services if service.build is not None}
+    images: dict[str, Image] = {}
+    if not faults:
+        try:
+            images |= _from_cards(requests, say)
+        except CaisError as error:
+            faults += _of_services(stack, [n for n, r in requests.items() if _lacks(r)] or list(requests), error)
+    if not faults:
+        try:
+            images |= _built(stack, list(builds.values()), say, policy)
+        except CaisError as error:
+            faults += error.diagnostics()
     if faults:
-        raise Faults(_unique(faults))
+        raise Faults(list(dict.fromkeys(faults)))
     return images
 
 
-def _named(service: Service, error: CaisError) -> list[Diagnostic]:
-    """The error's diagnostics, with the service and its place where they name none."""
-    found = []
-    for d in error.diagnostics():
-        message = d.message if service.name in d.message else f"cannot start {service.name}: {d.message}"
-        found.append(d._replace(message=message, span=d.span or _image_span(service)))
-    return found
+def _request(stack: Stack, service: Service) -> Request:
+    from cais.catalog.find import find
+    from cais.catalog.make import Request
+
+    span = stack.span("services", service.name, "image") or service.span
+    if not service.image:
+        raise CaisError(
+            f"cannot start {service.name}: it has neither an image nor a build",
+            hint="say one of them",
+            span=service.span,
+        )
+    _, ref = find(service.image, span, service=service.name)
+    return Request(ref, card_view(service))
 
 
-def _image_span(service: Service) -> Span | None:
-    return service.span
-
-
-def _unique(found: list[Diagnostic]) -> list[Diagnostic]:
-    return list(dict.fromkeys(found))
-
-
-def _from_card(service: Service, text: str, say: Say, span: Span | None) -> Image:
-    from cais.catalog.make import image_for
-
-    return image_for(text, card_view(service), lambda words: say(service.name, words), span=span)
-
-
-def card_view(service: Service) -> "CardService":
-    from cais.catalog.api import Service as CardService
+def card_view(service: Service):  # type: ignore[no-untyped-def]
+    from cais.catalog.api import Service as View
 
     environment = {name: value for name, value in service.environment if value is not None}
-    return CardService(environment=environment, command=service.command or ())
+    return View(environment=environment, command=service.command or ())
 
 
-def request_of(stack: Stack, service: Service, build: Build, policy: Policy = Policy()) -> BuildRequest:
+def _lacks(request: Request) -> bool:
+    from cais.catalog.make import missing
+
+    try:
+        return bool(missing([request]))
+    except CaisError:
+        return True
+
+
+def _of_services(stack: Stack, names: Sequence[str], error: CaisError) -> list[Diagnostic]:
+    """An error of fetching, told with the services that need what was not to be had."""
+    who = ", ".join(names)
+    span = stack.span("services", names[0], "image") if names else None
+    return [
+        d._replace(message=d.message if who in d.message else f"cannot start {who}: {d.message}", span=d.span or span)
+        for d in error.diagnostics()
+    ]
+
+
+def _from_cards(requests: Mapping[str, Request], say: Say) -> dict[str, Image]:
+    from cais.catalog.make import images_for
+
+    if not requests:
+        return {}
+    return dict(zip(requests, images_for(list(requests.values()), _bytes(say)), strict=True))
+
+
+def _bytes(say: Say) -> Callable[[str, int, int], None]:
+    def report(name: str, done: int, total: int) -> None:
+        if total:
+            say(name, f"fetching {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+        else:
+            say(name, "at work")
+
+    return report
+
+
+def request_of(stack: Stack, service: Service, build: Build, policy: Policy = AS_NEEDED) -> BuildRequest:
     """A `build:` with everything it names looked up."""
+    from cais.build.api import BuildRequest
+
     args = dict(policy.args)
     secrets = []
     for grant in build.secrets:
         thing = stack.secrets[grant.source]
         value = thing.content if thing.content is not None else thing.value
         secrets.append((grant.target or grant.source, thing.file or None, None if thing.file else value))
-    environment: Mapping[str, str] = stack.environment
     for name, given in build.args:
-        value = environment.get(name) if given is None else given
+        value = stack.environment.get(name) if given is None else given
         if value is not None:
             args.setdefault(name, value)
     return BuildRequest(
@@ -122,16 +148,47 @@ def request_of(stack: Stack, service: Service, build: Build, policy: Policy = Po
     )
 
 
-def _built(stack: Stack, service: Service, build: Build, say: Say, policy: Policy) -> Image:
-    from cais.build.builder import build as carry_out
+def _built(stack: Stack, services: Sequence[Service], say: Say, policy: Policy) -> dict[str, Image]:
+    if not services:
+        return {}
+    from cais.build.builder import build_all, is_ready
 
-    def report(event: BuildEvent) -> None:
-        if event.kind in ("step", "cached"):
-            say(event.name or service.name, event.line)
+    requests = [request_of(stack, s, s.build, policy) for s in services if s.build is not None]
+    base = base_resolver(say)
+    if policy.build == "never":
+        late = [r for r in requests if is_ready(r, base) is None]
+        if late:
+            raise Faults(
+                [
+                    Diagnostic(
+                        ERROR,
+                        "not-built",
+                        f"cannot start {r.name}: it has to be built, and --no-build was asked",
+                        r.span,
+                        f"run 'cais build {r.name}'",
+                    )
+                    for r in late
+                ]
+            )
+    return dict(zip((s.name for s in services), build_all(requests, base, reporter(say)), strict=True))
+
+
+def base_resolver(say: Say) -> Callable[[str, Span | None], Image]:
+    """What `FROM` names: a card's image."""
 
     def base(text: str, span: Span | None) -> Image:
+        from cais.catalog.find import find
         from cais.catalog.make import image_for
 
-        return image_for(text, None, lambda words: say(service.name, words), span=span)
+        _, ref = find(text, span)
+        return image_for(ref, None, _bytes(say))
 
-    return carry_out(request_of(stack, service, build, policy), base, report)
+    return base
+
+
+def reporter(say: Say) -> Callable[[BuildEvent], None]:
+    def report(event: BuildEvent) -> None:
+        if event.kind == "step":
+            say(event.name, event.line)
+
+    return report

@@ -33,11 +33,14 @@ class Options(NamedTuple):
     services: frozenset[str] | None = None  # only these; None: all
 
 
+EVERYTHING = Options()
+
+
 def desired(
     stack: Stack,
     images: Mapping[str, Image],
     places: Places,
-    options: Options = Options(),
+    options: Options = EVERYTHING,
     web: Mapping[str, tuple[int, ...]] = {},
 ) -> Desired:
     """Every instance of the chosen services. `web`: ports of a service that a browser opens."""
@@ -100,7 +103,8 @@ def instance(
     argv = command_of(service, config)
     if not argv:
         raise CaisError(
-            f"cannot start {service.name}: neither its image ({image.origin or service.image}) nor the file gives a command",
+            f"cannot start {service.name}: neither its image ({image.origin or service.image}) "
+            "nor the file gives a command",
             hint=f"say 'command:' in service {service.name}",
             span=service.span,
         )

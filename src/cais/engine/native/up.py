@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
-from cais.engine.native.images import Policy, prepare
+from cais.engine.native.images import AS_NEEDED, Policy, prepare
 from cais.engine.native.mounts import Places
 from cais.engine.native.preflight import make_places, preflight
 from cais.engine.native.specs import Options, desired
@@ -52,7 +52,7 @@ def want(
     say: Callable[[str, str], None],
     *,
     scales: Mapping[str, int] | None = None,
-    policy: Policy = Policy(),
+    policy: Policy = AS_NEEDED,
     strict: bool = False,
 ) -> Wanted:
     """Prepare images, decide specs, look for faults. Starts nothing."""
@@ -89,7 +89,7 @@ def _sentences(image: Image) -> tuple[str, ...]:
 
 def _web_ports(services: Sequence[Service]) -> dict[str, tuple[int, ...]]:
     """Ports that a person opens in a browser: what the card says; of a service of one's own, every published one."""
-    from cais.catalog.find import web_ports  # type: ignore[attr-defined,unused-ignore]
+    from cais.catalog.find import card_for, parse
 
     found: dict[str, tuple[int, ...]] = {}
     for service in services:
@@ -98,7 +98,8 @@ def _web_ports(services: Sequence[Service]) -> dict[str, tuple[int, ...]]:
         if service.build is not None:
             found[service.name] = tuple(p.target for p in service.ports if p.protocol == "tcp")
         else:
-            found[service.name] = tuple(web_ports(service.image))
+            card = card_for(parse(service.image))
+            found[service.name] = card.CARD.web_ports if card is not None else ()
     return found
 
 
