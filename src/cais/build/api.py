@@ -19,7 +19,7 @@ class BuildRequest(NamedTuple):
 
     `context` is an absolute directory; `dockerfile` a path below it or absolute, or "" with `inline` its text.
     `secrets` are (id, host path or None, value or None); `contexts` are `additional_contexts`: a name and a
-    directory, `docker-image://ref`, or `service:name` resolved by the engine to `image:` of `resolve_base`.
+    directory, `docker-image://ref`, or `service:name`, whose own request is then in `services`.
     `name` is whom progress speaks of: the service.
     """
 
@@ -37,6 +37,7 @@ class BuildRequest(NamedTuple):
     no_cache: bool = False
     span: Span | None = None
     name: str = ""
+    services: "tuple[tuple[str, BuildRequest], ...]" = ()
 
 
 class BuildEvent(NamedTuple):

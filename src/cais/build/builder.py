@@ -59,6 +59,19 @@ def is_ready(request: BuildRequest, resolve_base: ResolveBase) -> Image | None:
     return _plans([request], resolve_base, lambda event: None)[0].ready()
 
 
+def check(requests: Sequence[BuildRequest]) -> list[Diagnostic]:
+    """What reading and arranging the Dockerfiles finds, warnings too; nothing is fetched or built."""
+    found: dict[Diagnostic, None] = {}
+    for request in requests:
+        try:
+            plan = Plan(request, Layers(), lambda event: None)
+        except CaisError as err:
+            found.update(dict.fromkeys(err.diagnostics()))
+            continue
+        found.update(dict.fromkeys(plan.stages.found))
+    return list(found)
+
+
 def _plans(requests: Sequence[BuildRequest], resolve_base: ResolveBase, report: Report) -> list[Plan]:
     plans: list[Plan] = []
     same: dict[BuildRequest, Plan] = {}
@@ -189,8 +202,14 @@ class Plan:
         for name, value in self.contexts.items():
             if value.startswith("docker-image://"):
                 self.images[f"context:{name}"] = resolve_base(value.removeprefix("docker-image://"), self.request.span)
-            elif value.startswith("image:"):
-                self.images[f"context:{name}"] = resolve_base(value.removeprefix("image:"), self.request.span)
+            elif value.startswith("service:"):
+                other = dict(self.request.services).get(value.removeprefix("service:"))
+                if other is None:
+                    raise CaisError(
+                        f"cannot build {self.name}: the context {name} is {value}, and that service has no build",
+                        span=self.request.span,
+                    )
+                self.images[f"context:{name}"] = build(other, resolve_base, self.report)
 
     def ready(self) -> Image | None:
         """The first walk. Nothing in it waits, so the coroutine runs to its end without an event loop."""
