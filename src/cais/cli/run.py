@@ -1,0 +1,289 @@
+"""`cais run`: one more instance of a service, for one command; its exit code is ours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cais.cli.options import STRING, STRINGS, Command, Flag, Given, parse, usage_error
+from cais.cli.project import GlobalOptions, load_stack, make_progress
+from cais.diag.api import CaisError
+
+if TYPE_CHECKING:
+    from cais.cli.progress import Progress
+    from cais.model.api import Service, Stack
+    from cais.model.image import Image
+    from cais.supervise.api import Desired, InstanceSpec
+    from cais.supervise.client import Client
+
+COMMAND = Command(
+    "run",
+    "Run a one-off command on a service",
+    "[OPTIONS] SERVICE [COMMAND] [ARGS...]",
+    (
+        Flag("build", "Build image before starting container"),
+        Flag("cap-add", "Add Linux capabilities", "", STRINGS, type_name="list"),
+        Flag("cap-drop", "Drop Linux capabilities", "", STRINGS, type_name="list"),
+        Flag("detach", "Run container in background and print container ID", "d"),
+        Flag("entrypoint", "Override the entrypoint of the image", "", STRING),
+        Flag("env", "Set environment variables", "e", STRINGS),
+        Flag("interactive", "Keep STDIN open even if not attached", "i", default="true"),
+        Flag("label", "Add or override a label", "l", STRINGS),
+        Flag("name", "Assign a name to the container", "", STRING),
+        Flag("no-deps", "Don't start linked services"),
+        Flag("no-tty", "Disable pseudo-TTY allocation (default: auto-detected)", "T"),
+        Flag("publish", "Publish a container's port(s) to the host", "p", STRINGS),
+        Flag("quiet", "Don't print anything to STDOUT", "q"),
+        Flag("quiet-build", "Suppress progress output from the build process"),
+        Flag("quiet-pull", "Pull without printing progress information"),
+        Flag("rm", "Automatically remove the container when it exits"),
+        Flag("service-ports", "Run command with all service's ports enabled and mapped to the host", "P"),
+        Flag("tty", "Allocate a pseudo-TTY", "t", hidden=True),
+        Flag("use-aliases", "Use the service's network useAliases in the network(s) the container connects to"),
+        Flag("user", "Run as specified username or uid", "u", STRING),
+        Flag("volume", "Bind mount a volume", "v", STRINGS),
+        Flag("workdir", "Working directory inside the container", "w", STRING),
+    ),
+    interspersed=False,
+    least=1,
+)
+
+
+def run(options: GlobalOptions, argv: list[str]) -> int:
+    given = parse(COMMAND, argv)
+    if given.flag("service-ports") and given.said("publish"):
+        raise usage_error(COMMAND, "--service-ports and --publish are incompatible")
+    stack = load_stack(options, services=given.args[:1])
+    from cais.cli.running import need_services
+
+    need_services(None, stack, given.args[:1])
+    return _Run(options, given, stack).run()
+
+
+class _Run:
+    def __init__(self, options: GlobalOptions, given: Given, stack: Stack) -> None:
+        from cais.cli.attach import wants_terminal
+
+        self.options, self.given, self.stack = options, given, stack
+        self.service = self._changed(stack.services[given.args[0]])
+        self.detached = given.flag("detach")
+        plain = self.detached or given.flag("no-tty") or not given.flag("interactive", default=True)
+        self.terminal = not plain and given.flag("tty", default=True) and wants_terminal()
+
+    def run(self) -> int:
+        from cais.cli.attach import attend
+
+        given = self.given
+        quiet = given.flag("quiet") or given.flag("quiet-pull")
+        options = self.options._replace(progress="quiet") if quiet else self.options
+        with make_progress(options, "") as progress:
+            specs, spec, networks = self._prepare(progress)
+            if self.options.dry_run or given.flag("dry-run"):
+                for one in specs.instances:
+                    print(f"start {one.id}")
+                print(f"run {spec.id}: {' '.join(spec.process.argv)}")
+                return 0
+            client = self._dependencies(progress, specs)
+            began = self._begin(client, progress, spec, networks)
+        with client:
+            if not began:
+                return self._refused(client)
+            if self.detached:
+                sys.stdout.write(f"{spec.id}\n")
+                return 0
+            code = attend(client)
+            if client.done.failures or client.done.error:
+                from cais.cli.bring import raise_failures
+
+                raise_failures(client.done)
+            return code
+
+    # -- what it is to be -----------------------------------------------------------------------------------------
+
+    def _changed(self, service: Service) -> Service:
+        """The service as the command line wants it."""
+        given = self.given
+        command = given.args[1:]
+        if given.said("entrypoint"):
+            import shlex
+
+            # An entrypoint of one's own leaves the image's and the file's command out (Compose, `run`).
+            words = tuple(shlex.split(given.text("entrypoint")))
+            service = service._replace(entrypoint=words or ("",), command=tuple(command))
+        elif command:
+            service = service._replace(command=tuple(command))
+        if command or given.said("entrypoint"):
+            native = service.x_cais.get("native")
+            if isinstance(native, dict) and "command" in native:
+                rest = {key: value for key, value in native.items() if key != "command"}
+                service = service._replace(x_cais={**service.x_cais, "native": rest})
+        return service._replace(
+            user=given.text("user") or service.user,
+            working_dir=given.text("workdir") or service.working_dir,
+            cap_add=(*service.cap_add, *given.texts("cap-add")),
+            cap_drop=(*service.cap_drop, *given.texts("cap-drop")),
+            labels=(*service.labels, *(_pair(text) for text in given.texts("label"))),
+            volumes=(*service.volumes, *(self._volume(text) for text in given.texts("volume"))),
+            ports=self._ports(service),
+            container_name="",
+        )
+
+    def _volume(self, text: str):  # type: ignore[no-untyped-def]
+        from cais.load.volumes import parse as parse_volume
+        from cais.model.api import Volume
+
+        try:
+            found = parse_volume(text)
+        except ValueError as error:
+            raise usage_error(COMMAND, f"invalid --volume {text!r}: {error}") from error
+        source = found.get("source", "")
+        if found["type"] == "bind":
+            source = os.path.abspath(os.path.expanduser(source))
+        elif source and source not in self.stack.volumes:
+            raise usage_error(
+                COMMAND, f"--volume {text}: the file has no volume {source!r}", "a folder begins with ./ or /"
+            )
+        return Volume(found["type"], found["target"], source, bool(found.get("read_only")))
+
+    def _ports(self, service: Service):  # type: ignore[no-untyped-def]
+        from cais.load.ports import parse as parse_ports
+        from cais.model.api import Port
+
+        if self.given.flag("service-ports"):
+            return service.ports
+        ports = []
+        for text in self.given.texts("publish"):
+            try:
+                found = parse_ports(text)
+            except ValueError as error:
+                raise usage_error(COMMAND, f"invalid --publish {text!r}: {error}") from error
+            ports += [
+                Port(one["target"], one.get("published", ""), one.get("host_ip", ""), one["protocol"]) for one in found
+            ]
+        return tuple(ports)
+
+    def _prepare(self, progress: Progress) -> tuple[Desired, InstanceSpec, Desired]:
+        """(what must run before it, its spec, the networks it is on)."""
+        from msgspec.structs import replace
+
+        from cais.cli.exec import environment
+        from cais.engine.native.images import Policy, prepare
+        from cais.engine.native.preflight import make_places, preflight
+        from cais.engine.native.specs import dependencies_of, instance, net_of, networks_of, ports_of
+        from cais.engine.native.up import choose, places_of, specify
+        from cais.supervise.api import Desired
+        from cais.supervise.client import snapshot
+
+        given, stack, service = self.given, self.stack, self.service
+        there = snapshot(stack.name)
+        states = there.states if there else ()
+        deps: list[Service] = []
+        if not given.flag("no-deps"):
+            names = [one.service for one in dependencies_of(service)]
+            deps = [one for one in choose(stack, names) if one.name != service.name] if names else []
+        images = prepare(
+            stack, [*deps, service], progress.update, Policy(build="always" if given.flag("build") else "auto")
+        )
+        nothing = Desired(project=stack.name, networks=(), instances=())
+        before = specify(stack, deps, images, states, {}).desired if deps else nothing
+
+        name = given.text("name") or f"{stack.name}-{service.name}-run-{os.urandom(6).hex()}"
+        spec = instance(stack, service, 1, self._image(images), places_of(stack.name), {}, id=name, oneoff=True)
+        own = environment(given.texts("env"))
+        if self.terminal:
+            own = {"TERM": os.environ.get("TERM") or "xterm", **own}
+        spec = replace(
+            spec,
+            process=replace(spec.process, env={**spec.process.env, **own}, tty=self.terminal),
+            ports=ports_of(service, 1),
+            remove_on_exit=given.flag("rm"),
+            depends_on=() if given.flag("no-deps") else spec.depends_on,
+            net=net_of(stack, service, name, spec.net.hostname, ()) if given.flag("use-aliases") else spec.net,
+        )
+        alone = Desired(
+            project=stack.name,
+            networks=networks_of(stack, [service]),
+            instances=(spec,),
+            config_files=tuple(stack.files),
+            working_dir=stack.working_dir,
+        )
+        faults = preflight(stack, [service], alone, states)
+        if faults:
+            from cais.diag.api import Faults
+
+            raise Faults([one for one in faults if one.code != "no-healthcheck"] or faults)
+        make_places(stack, alone)
+        return before, spec, replace(alone, instances=())
+
+    def _image(self, images: dict[str, Image]) -> Image:
+        return images[self.service.name]
+
+    # -- carrying it out ------------------------------------------------------------------------------------------
+
+    def _dependencies(self, progress: Progress, before: Desired) -> Client:
+        """A connection, once what the service depends on has been started."""
+        from cais.cli.bring import Shower, names_of, raise_failures
+        from cais.engine.native.isolation import make_sandbox
+        from cais.supervise.client import Client
+        from cais.supervise.messages import ApplyOptions
+
+        client = Client.ensure(self.stack.name, make_sandbox)
+        if not before.instances:
+            return client
+        shower = Shower(progress, names_of(self.stack.name, [(one.id, one.service) for one in before.instances]))
+        with client:
+            shower.show(client.apply(before, ApplyOptions()))
+            raise_failures(client.done)
+        return Client.ensure(self.stack.name, make_sandbox)
+
+    def _begin(self, client: Client, progress: Progress, spec: InstanceSpec, networks: Desired) -> bool:
+        """Send it and show what it waits for. False: it could not start, see `client.done`."""
+        from cais.cli.bring import Shower
+        from cais.supervise.messages import Began, Done, Run, Told
+
+        fds = self._descriptors()
+        try:
+            client.post(Run(spec=spec, desired=networks, attached=not self.detached), fds)
+        finally:
+            if fds and fds[0] != 0:
+                os.close(fds[0])
+        shower = Shower(progress, {spec.id: self.service.name})
+        while True:
+            try:
+                message, received = client.receive()
+            except (EOFError, ConnectionError):
+                raise CaisError("the supervisor is gone", hint="'cais ps' shows what is left") from None
+            match message:
+                case Began():
+                    client.terminal = received[0] if received else -1
+                    return True
+                case Told(event=event) if event.id == spec.id:
+                    if event.kind == "started" and not self.terminal and not self.detached:
+                        return True
+                    if event.kind == "waiting":
+                        shower.one(event)
+                case Done():
+                    return self.detached and not message.exit_code
+
+    def _descriptors(self) -> list[int]:
+        if self.terminal or self.detached:
+            return []
+        if self.given.flag("interactive", default=True):
+            return [0, 1, 2]
+        return [os.open(os.devnull, os.O_RDONLY), 1, 2]
+
+    def _refused(self, client: Client) -> int:
+        from cais.cli.bring import raise_failures
+
+        raise_failures(client.done)
+        return client.done.exit_code
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
+
+
+__all__: Sequence[str] = ("COMMAND", "run")
