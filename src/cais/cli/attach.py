@@ -77,7 +77,7 @@ def _relay(client: Client, master: int) -> int:
         tty.setraw(0)
         resize()
         while code is None:
-            ready, _, _ = select.select(readers, [], [])
+            ready, _, _ = select.select(readers, [], [], 0 if client.buffered() else None)
             if wake in ready:
                 os.read(wake, 64)
             if master in ready and not _copy(master, 1):
@@ -88,7 +88,7 @@ def _relay(client: Client, master: int) -> int:
                     _write(master, data)
                 else:
                     readers.remove(0)
-            if client.fileno() in ready:
+            if client.fileno() in ready or client.buffered():
                 code = _told(client)
         while master in readers and select.select([master], [], [], 0)[0]:
             if not _copy(master, 1):

@@ -234,7 +234,7 @@ class _Run:
             return client
         shower = Shower(progress, names_of(self.stack.name, [(one.id, one.service) for one in before.instances]))
         with client:
-            shower.show(client.apply(before, ApplyOptions()))
+            shower.show(event for event in client.apply(before, ApplyOptions()) if event.kind != "running")
             raise_failures(client.done)
         return Client.ensure(self.stack.name, make_sandbox)
 

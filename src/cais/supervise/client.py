@@ -158,6 +158,10 @@ class Client:
         """Events that have arrived; blocks only when there is none. EOFError when the supervisor is gone."""
         return [message.event for message, _ in self.pending() if isinstance(message, Told)]
 
+    def buffered(self) -> bool:
+        """Whether an answer has been read from the socket already: select(2) would not tell."""
+        return self._frames.whole()
+
     def pending(self) -> Iterator[tuple[Reply, list[int]]]:
         """Answers that have arrived, without blocking when one has already been read from the socket."""
         yield self.receive()

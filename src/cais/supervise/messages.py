@@ -180,13 +180,18 @@ class Frames:
         self._data += data
         return bool(data)
 
-    def next(self) -> tuple[bytes, list[int]] | None:
+    def whole(self) -> bool:
+        """Whether `next` has something."""
         if len(self._data) < HEAD.size:
+            return False
+        length, count = HEAD.unpack_from(self._data)
+        return len(self._data) >= HEAD.size + length and len(self._fds) >= count
+
+    def next(self) -> tuple[bytes, list[int]] | None:
+        if not self.whole():
             return None
         length, count = HEAD.unpack_from(self._data)
         end = HEAD.size + length
-        if len(self._data) < end or len(self._fds) < count:
-            return None
         body = bytes(self._data[HEAD.size : end])
         del self._data[:end]
         fds, self._fds = self._fds[:count], self._fds[count:]
