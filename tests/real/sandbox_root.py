@@ -5,7 +5,9 @@ from pathlib import Path
 
 from cais.sandbox.api import Mount, Root
 
-PASSWD = "root:x:0:0:root:/root:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
+PASSWD = (
+    "root:x:0:0:root:/root:/bin/sh\npostgres:x:999:999::/var/lib/postgresql:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"
+)
 GROUP = "root:x:0:\npostgres:x:999:\nssl-cert:x:101:postgres\n"
 
 

@@ -278,15 +278,13 @@ def _on_overlayfs(path: str) -> bool:
 
 
 def _make_directory(path: str) -> None:
-    """Missing targets are made, as Docker does; a dangling link in the way is followed."""
+    """Missing targets are made, as Docker does; links in the way are followed, also those that point at nothing."""
+    if os.path.isdir(path):
+        return
     try:
-        os.makedirs(path, mode=0o755, exist_ok=True)
-    except FileExistsError:
-        if not os.path.islink(path):
-            raise NotADirectoryError(
-                errno.ENOTDIR, "there is a file here, and what is mounted is a directory"
-            ) from None
-        os.makedirs(os.path.realpath(path), mode=0o755)
+        os.makedirs(os.path.realpath(path), mode=0o755, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(errno.ENOTDIR, "there is a file here, and what is mounted is a directory") from None
 
 
 def _make_file(path: str) -> None:

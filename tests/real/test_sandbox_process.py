@@ -1,0 +1,253 @@
+"""A process in the sandbox: what it is, what it sees, how it ends."""
+
+import asyncio
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+from sandbox_stack import NONE, Stack
+
+from cais.sandbox.api import Mount, Net, Process, Refused
+
+pytestmark = pytest.mark.real
+DEFAULT_CAPS = "00000000a80425fb"  # Docker's fourteen
+
+
+def test_environment_is_exactly_what_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANTED_SECRET", "s3cret")
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            return await stack.output("cat /proc/self/environ /proc/1/environ; /usr/bin/env", init=True, env={"A": "1"})
+
+    seen = asyncio.run(run())
+    assert "s3cret" not in seen
+    assert "A=1" in seen and "HOME=/root" in seen
+
+
+def test_stack_init_has_forgotten_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> bytes:
+        async with Stack(tmp_path) as stack:
+            return Path(f"/proc/{stack.box.pid}/environ").read_bytes()
+
+    assert not asyncio.run(run()).strip(b"\0")
+
+
+def test_root_has_dockers_capabilities_and_others_none(tmp_path: Path) -> None:
+    async def run() -> tuple[str, str]:
+        async with Stack(tmp_path) as stack:
+            ask = "grep -E 'Cap(Inh|Eff|Bnd|Amb)' /proc/self/status; id -u"
+            return await stack.output(ask), await stack.output(ask, user="postgres")
+
+    root, other = asyncio.run(run())
+    assert root.split() == [
+        "CapInh:",
+        "0" * 16,
+        "CapEff:",
+        DEFAULT_CAPS,
+        "CapBnd:",
+        DEFAULT_CAPS,
+        "CapAmb:",
+        "0" * 16,
+        "0",
+    ]
+    assert other.split() == [
+        "CapInh:",
+        "0" * 16,
+        "CapEff:",
+        "0" * 16,
+        "CapBnd:",
+        DEFAULT_CAPS,
+        "CapAmb:",
+        "0" * 16,
+        "999",
+    ]
+
+
+def test_user_is_looked_up_in_the_root(tmp_path: Path) -> None:
+    async def run() -> list[str]:
+        async with Stack(tmp_path) as stack:
+            users = ("postgres", "999", "postgres:root", "1234:4321")
+            return [await stack.output("echo $(id -u):$(id -g) $HOME", user=user) for user in users]
+
+    assert [line.strip() for line in asyncio.run(run())] == [
+        "999:999 /var/lib/postgresql",
+        "999:999 /var/lib/postgresql",
+        "999:0 /var/lib/postgresql",
+        "1234:4321 /",
+    ]
+
+
+def test_supplementary_groups_come_from_etc_group(tmp_path: Path) -> None:
+    if os.geteuid():
+        return  # one gid is all an ordinary user's namespace has
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            return await stack.output("id -G", user="postgres", group_add=("7",))
+
+    assert set(asyncio.run(run()).split()) == {"999", "101", "7"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "step", "why"),
+    [
+        ({"argv": ("uvicorn",)}, "exec uvicorn", "not found in PATH"),
+        ({"argv": ("/usr/bin/none",)}, "exec /usr/bin/none", "no such file"),
+        ({"argv": ("/etc/passwd",)}, "exec /etc/passwd", "permission denied"),
+        ({"argv": ("true",), "user": "nobodyhere"}, "user nobodyhere", "no matching entries"),
+        ({"argv": ("true",), "cap_add": ("FLY",)}, "capabilities", "unknown: FLY"),
+        ({"argv": ("true",), "sysctls": {"kernel.panic": "1"}}, "sysctl kernel.panic", "not of a namespace"),
+    ],
+)
+def test_what_cannot_start_is_refused_by_step_and_reason(
+    tmp_path: Path, fields: dict[str, object], step: str, why: str
+) -> None:
+    async def run() -> tuple[Refused, dict[str, int]]:
+        async with Stack(tmp_path) as stack:
+            process = Process(**{"env": {"PATH": "/usr/bin"}, **fields})  # type: ignore[arg-type]
+            with pytest.raises(Refused) as error:
+                await stack.box.spawn("web", stack.root("web"), process, NONE, (-1, -1, -1))
+            # Nothing is left of it: the same name starts at once.
+            await stack.start("web", "sleep", "100", root=stack.root("web"))
+            return error.value, stack.exits
+
+    refused, exits = asyncio.run(run())
+    assert refused.step == step and why in refused.why
+    assert not exits
+
+
+def test_missing_bind_source_is_named(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            mount = Mount(kind="bind", source="/nowhere/at all", target="/vault")
+            with pytest.raises(Refused) as error:
+                await stack.start("web", "true", root=stack.root("web", mount))
+            return str(error.value)
+
+    assert asyncio.run(run()) == "mount /vault: open /nowhere/at all: No such file or directory"
+
+
+def test_exit_is_told_as_a_shell_says_it(tmp_path: Path) -> None:
+    async def run() -> list[int]:
+        async with Stack(tmp_path) as stack:
+            await stack.start("seven", "sh", "-c", "exit 7")
+            await stack.start("killed", "sh", "-c", "sleep 100")
+            assert stack.box.signal("killed", signal.SIGKILL)
+            found = [await stack.ended("seven"), await stack.ended("killed")]
+            assert not stack.box.signal("killed", signal.SIGKILL)
+            return found
+
+    assert asyncio.run(run()) == [7, 137]
+
+
+def test_pid_one_without_handler_ignores_term_and_a_reaper_forwards_it(tmp_path: Path) -> None:
+    async def run() -> tuple[bool, int]:
+        async with Stack(tmp_path) as stack:
+            await stack.start("bare", "sleep", "100")
+            await stack.start("reaped", "sleep", "100", init=True)
+            stack.box.signal("bare", signal.SIGTERM)
+            stack.box.signal("reaped", signal.SIGTERM)
+            status = await stack.ended("reaped")
+            return "bare" in stack.exits, status
+
+    assert asyncio.run(run()) == (False, 143)
+
+
+def test_signals_and_mask_are_defaults(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            return await stack.output("grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status; umask; ls /proc/self/fd | wc -l")
+
+    words = asyncio.run(run()).split()
+    assert words[1] == "0" * 16 and words[3] == "0" * 16 and words[6] == "0022"
+    assert words[7] == "4"  # 0, 1, 2 and the directory ls reads
+
+
+def test_entered_process_shares_the_instance(tmp_path: Path) -> None:
+    async def run() -> tuple[str, str, str, dict[str, int]]:
+        async with Stack(tmp_path) as stack:
+            await stack.start("db", "sh", "-c", "echo here > /tmp/mark; exec sleep 100", user="postgres")
+            same = await stack.output(
+                "id -u; cat /tmp/mark; hostname; grep CapBnd /proc/self/status", inside="db", user="postgres"
+            )
+            root = await stack.output("id -u; cat /proc/1/comm", inside="db")
+            await stack.box.enter("db", Process(argv=("sleep", "100"), env={"PATH": "/bin"}), (-1, -1, -1), "exec-1")
+            stack.box.signal("db", signal.SIGKILL)
+            await stack.ended("db")
+            await stack.ended("exec-1")
+            try:
+                await stack.output("true", inside="db")
+            except Refused as error:
+                return same, root, str(error), stack.exits
+            return same, root, "", stack.exits
+
+    same, root, refused, exits = asyncio.run(run())
+    assert same.split() == ["999", "here", "db", "CapBnd:", DEFAULT_CAPS]
+    assert root.split() == ["0", "sleep"]
+    assert refused == "enter db: it is not running"
+    assert exits["db"] == 137 and exits["exec-1"] == 137
+
+
+def test_killing_an_entered_process_leaves_the_instance(tmp_path: Path) -> None:
+    async def run() -> tuple[int, bool]:
+        async with Stack(tmp_path) as stack:
+            await stack.start("db", "sleep", "100")
+            await stack.box.enter("db", Process(argv=("sleep", "100"), env={"PATH": "/bin"}), (-1, -1, -1), "exec-1")
+            stack.box.signal("exec-1", signal.SIGTERM)
+            return await stack.ended("exec-1"), stack.box.signal("db", 0)
+
+    assert asyncio.run(run()) == (143, True)
+
+
+def test_terminal_is_the_instances_own(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            process = Process(
+                argv=("sh", "-c", "tty; stty size; ls -l /dev/pts | wc -l"), env={"PATH": "/bin"}, tty=True
+            )
+            spawned = await stack.box.spawn("shell", stack.root("shell"), process, NONE, (-1, -1, -1))
+            seen = b""
+            try:
+                while chunk := await asyncio.to_thread(os.read, spawned.tty, 4096):
+                    seen += chunk
+            except OSError:  # EIO: the other side is closed
+                pass
+            os.close(spawned.tty)
+            return seen.decode()
+
+    assert asyncio.run(run()).startswith("/dev/pts/0\r\n0 0\r\n")
+
+
+def test_ulimits_are_set_and_what_may_not_be_is_said(tmp_path: Path) -> None:
+    async def run() -> tuple[str, tuple[str, ...]]:
+        async with Stack(tmp_path) as stack:
+            seen = await stack.output("ulimit -n; ulimit -c", ulimits={"nofile": (200, 300), "core": (0, 0)})
+            spawned = await stack.start("db", "sleep", "9", ulimits={"rtprio": (90, 90)})
+            return seen, spawned.notes
+
+    seen, notes = asyncio.run(run())
+    assert seen.split() == ["200", "0"]
+    assert bool(notes) == (resource.getrlimit(resource.RLIMIT_RTPRIO)[1] < 90 and not _may_raise_limits())
+
+
+def _may_raise_limits() -> bool:
+    status = Path("/proc/self/status").read_text()
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> 24 & 1)  # CAP_SYS_RESOURCE
+
+
+def test_network_of_another_instance_and_of_the_host(tmp_path: Path) -> None:
+    async def run() -> tuple[str, str]:
+        async with Stack(tmp_path) as stack:
+            await stack.start("db", "sleep", "100")
+            first = await stack.output("readlink /proc/self/ns/net", inside="db")
+            joined = await stack.output("readlink /proc/self/ns/net", net=Net(mode="instance:db"))
+            host = await stack.output("readlink /proc/self/ns/net", net=Net(mode="host"))
+            assert joined == first
+            return host.strip(), os.readlink("/proc/self/ns/net")
+
+    host, real = asyncio.run(run())
+    assert host == real

@@ -1,0 +1,260 @@
+"""What a process sees as its root: layers, mounts, /proc, /sys, /dev."""
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from sandbox_root import base_layer
+from sandbox_stack import Stack
+
+from cais.sandbox.api import Mount, Refused, Root
+
+pytestmark = pytest.mark.real
+
+
+def test_the_first_layer_is_on_top_and_writes_go_to_the_upper(tmp_path: Path) -> None:
+    low, high = tmp_path / "low", tmp_path / "high"
+    for layer, text in ((low, "low"), (high, "high")):
+        (layer / "app").mkdir(parents=True)
+        (layer / "app/name").write_text(text)
+    (low / "app/only").write_text("only")
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web")
+            root = Root(layers=(str(high), str(low), *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            first = await stack.output("cat /app/name /app/only; echo new > /app/name", root=root)
+            return first + await stack.output("cat /app/name", root=root)
+
+    assert asyncio.run(run()) == "highonlynew\n"
+    assert (high / "app/name").read_text() == "high"
+
+
+def test_a_hundred_layers(tmp_path: Path) -> None:
+    layers = []
+    for number in range(100):
+        layer = tmp_path / f"a layer, number:{number}"
+        layer.mkdir()
+        (layer / f"file{number}").write_text("")
+        layers.append(str(layer))
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web")
+            root = Root(layers=(*layers, *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            return await stack.output("ls /file* | wc -l", root=root)
+
+    assert asyncio.run(run()).strip() == "100"
+
+
+def test_no_mount_but_devices_lets_devices_open_and_no_path_of_the_host_shows(tmp_path: Path) -> None:
+    folder = tmp_path / "vault"
+    folder.mkdir()
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            root = stack.root("web", Mount(kind="bind", source=str(folder), target="/vault"))
+            return await stack.output("cat /proc/self/mountinfo", root=root)
+
+    for line in asyncio.run(run()).splitlines():
+        left, _, right = line.partition(" - ")
+        point, options = left.split()[4:6]
+        if not point.startswith("/dev/pts") and right.split()[0] != "devtmpfs":
+            assert "nodev" in options.split(","), line
+        if right.split()[0] == "overlay":
+            assert str(tmp_path) not in right
+    # nothing of the host's tree is left behind
+    assert "/home" not in asyncio.run(run())
+
+
+def test_proc_and_sys_are_masked_and_read_only(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            script = """
+            for f in /proc/kcore /proc/keys /proc/timer_list; do test ! -e $f || wc -c < $f; done
+            ls /sys/firmware | wc -l
+            for f in /proc/sys/kernel/hostname /proc/sysrq-trigger /sys/kernel/mm/ksm/run /proc/irq/default_smp_affinity
+            do if test -e $f && (echo x > $f) 2>/dev/null; then echo wrote $f; fi; done
+            """
+            return await stack.output(script)
+
+    assert set(asyncio.run(run()).split()) == {"0"}
+
+
+def test_a_device_made_by_a_service_does_not_open(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            return await stack.output(
+                "for d in / /dev /tmp /dev/shm; do mknod $d/zero2 c 1 5 2>/dev/null; head -c1 $d/zero2; done 2>&1"
+                " | grep -vc -E 'Permission|No such'"
+            )
+
+    assert asyncio.run(run()).strip() == "0"
+
+
+def test_the_hosts_homes_and_processes_are_not_there(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            return await stack.output("ls -A /root; test ! -e /home; ls -d /proc/[0-9]* | wc -l")
+
+    assert int(asyncio.run(run())) <= 4
+
+
+def test_binds_of_files_and_directories_make_their_targets(tmp_path: Path) -> None:
+    folder, file = tmp_path / "a,dir:x", tmp_path / "conf"
+    folder.mkdir()
+    (folder / "note").write_text("note")
+    file.write_text("conf")
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            root = stack.root(
+                "web",
+                Mount(kind="bind", source=str(folder), target="/deep/er/vault"),
+                Mount(kind="bind", source=str(file), target="/etc/app/app.conf", read_only=True),
+                Mount(kind="bind", source=str(folder), target="/locked", read_only=True),
+            )
+            return await stack.output(
+                "cat /deep/er/vault/note /etc/app/app.conf; echo hello > /deep/er/vault/new;"
+                " echo x > /etc/app/app.conf; echo x > /locked/new2; true",
+                root=root,
+            )
+
+    seen = asyncio.run(run())
+    assert seen.startswith("noteconf") and seen.count("Read-only file system") == 2
+    assert (folder / "new").read_text() == "hello\n" and not (folder / "new2").exists()
+
+
+def test_links_of_the_image_stay_inside_it(tmp_path: Path) -> None:
+    folder, trap = tmp_path / "data", tmp_path / "trap"
+    folder.mkdir()
+    (trap / "srv").mkdir(parents=True)
+    (trap / "srv/link").symlink_to("/outside/there")
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web", Mount(kind="bind", source=str(folder), target="/srv/link/x"))
+            root = Root(layers=(str(trap), *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            return await stack.output("touch /outside/there/x/made; ls /outside/there/x", root=root)
+
+    assert asyncio.run(run()).strip() == "made"
+    assert (folder / "made").exists()
+
+
+def test_a_new_volume_gets_what_the_image_has_there_once(tmp_path: Path) -> None:
+    volume, image = tmp_path / "volume", tmp_path / "image"
+    volume.mkdir(mode=0o700)
+    (image / "data/sub").mkdir(parents=True)
+    (image / "data/sub/file").write_text("first")
+    (image / "data/link").symlink_to("sub/file")
+    (image / "data").chmod(0o1770)
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web", Mount(kind="volume", source=str(volume), target="/data", populate=True))
+            root = Root(layers=(str(image), *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            first = await stack.output("cat /data/link; rm /data/link", root=root)
+            return first + await stack.output("ls -A /data", root=root)
+
+    assert asyncio.run(run()) == "firstsub\n"
+    assert stat.S_IMODE(volume.stat().st_mode) == 0o1770
+    assert (volume / "sub/file").read_text() == "first"
+
+
+def test_a_copy_into_a_volume_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
+    volume, image = tmp_path / "volume", tmp_path / "image"
+    volume.mkdir()
+    (volume / ".cais-unfinished-copy").write_text("")
+    (volume / "half").write_text("half")
+    (image / "data").mkdir(parents=True)
+    (image / "data/whole").write_text("whole")
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web", Mount(kind="volume", source=str(volume), target="/data", populate=True))
+            root = Root(layers=(str(image), *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            return await stack.output("ls -A /data", root=root)
+
+    assert asyncio.run(run()) == "whole\n"
+
+
+def test_subpath_of_a_volume_does_not_lead_out(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    (volume / "inner").mkdir(parents=True)
+    (volume / "inner/file").write_text("inner")
+    (volume / "out").symlink_to("/etc")
+
+    async def run() -> tuple[str, str]:
+        async with Stack(tmp_path) as stack:
+            good = stack.root("web", Mount(kind="volume", source=str(volume), subpath="inner", target="/data"))
+            bad = stack.root("evil", Mount(kind="volume", source=str(volume), subpath="out", target="/data"))
+            seen = await stack.output("cat /data/file", root=good)
+            with pytest.raises(Refused) as error:
+                await stack.output("true", root=bad)
+            return seen, error.value.step
+
+    seen, step = asyncio.run(run())
+    assert seen == "inner" and step.startswith("mount /data")
+
+
+def test_files_tmpfs_and_shm(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            root = stack.root(
+                "web",
+                Mount(kind="file", target="/run/secrets/key", content=b"k" * 300_000, mode=0o440, read_only=True),
+                Mount(kind="tmpfs", target="/cache", size=1 << 20, mode=0o1777),
+                shm_size=1 << 21,
+            )
+            return await stack.output(
+                "wc -c < /run/secrets/key; stat -c %a /run/secrets/key /cache;"
+                " df -k --output=size /cache /dev/shm | grep -v K",
+                root=root,
+            )
+
+    assert asyncio.run(run()).split() == ["300000", "440", "1777", "1024", "2048"]
+
+
+def test_read_only_root_keeps_its_mounts_writable(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            root = stack.root("web", Mount(kind="tmpfs", target="/scratch"), read_only=True)
+            return await stack.output("touch /scratch/a /dev/shm/b && touch /c; ls /scratch", root=root)
+
+    seen = asyncio.run(run())
+    assert "Read-only file system" in seen and seen.endswith("a\n")
+
+
+def test_chown_succeeds_for_root_whoever_started_it(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            return await stack.output("touch /tmp/f && chown 999:101 /tmp/f && chgrp -h 7 /tmp/f && echo done")
+
+    assert asyncio.run(run()) == "done\n"
+
+
+def test_two_live_instances_never_share_an_upper(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            root = stack.root("web")
+            await stack.start("one", "sleep", "100", root=root)
+            with pytest.raises(Refused) as error:
+                await stack.start("two", "sleep", "100", root=root)
+            return error.value.why
+
+    assert asyncio.run(run()).startswith("one is running on the same root")
+
+
+def test_stdout_opens_for_another_user(tmp_path: Path) -> None:
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            return await stack.output("echo by-path > /dev/stdout", user="postgres")
+
+    assert asyncio.run(run()) == "by-path\n"
+
+
+def test_the_base_of_these_tests_has_odd_characters(tmp_path: Path) -> None:
+    assert {":", ",", " "} <= set(base_layer(tmp_path)[len(str(tmp_path)) :])
+    assert os.path.isdir(base_layer(tmp_path))
