@@ -7,6 +7,8 @@ fault is collected, and what could be read is there.
 """
 
 import re
+import sys
+from bisect import bisect_right
 from typing import NamedTuple
 
 from cais.source.api import Span
@@ -132,20 +134,24 @@ class _Line:
 
     def __init__(self, file: str) -> None:
         self.file = file
-        self.text = ""
+        self.texts: list[str] = []
         self.parts: list[tuple[int, int, int]] = []  # (offset, line, column)
+        self.length = 0
 
     def add(self, text: str, line: int, column: int) -> None:
-        self.parts.append((len(self.text), line, column))
-        self.text += text
+        self.parts.append((self.length, line, column))
+        self.texts.append(text)
+        self.length += len(text)
+
+    def end(self) -> "_Line":
+        """No more lines come: `text` is all of it, white space at the end away."""
+        self.text = "".join(self.texts).rstrip()
+        return self
 
     def at(self, offset: int) -> tuple[int, int]:
-        best = self.parts[0]
-        for part in self.parts:
-            if part[0] > offset:
-                break
-            best = part
-        return best[1], best[2] + offset - best[0]
+        after = bisect_right(self.parts, (offset, sys.maxsize, 0))
+        start, line, column = self.parts[max(0, after - 1)]
+        return line, column + offset - start
 
     def span(self, start: int, end: int) -> Span:
         line, column = self.at(start)
@@ -220,8 +226,8 @@ class _Reader:
             match = continued.search(text)
             logical.add(text[: match.start()] if match else text, number, column)
             if match is None:
-                return logical
-        return logical if logical.parts else None
+                return logical.end()
+        return logical.end() if logical.parts else None
 
     def _instruction(self, logical: _Line, start: int = 0) -> Instruction | None:
         text = logical.text
@@ -229,7 +235,7 @@ class _Reader:
         if match is None:
             return None
         word, name = match[1], match[1].upper()
-        span = logical.span(match.start(1), len(text.rstrip()))
+        span = logical.span(match.start(1), len(text))
         if name not in INSTRUCTIONS:
             self._unknown(word, logical.span(match.start(1), match.end(1)))
             return None
@@ -381,7 +387,7 @@ class _Reader:
         """`a=1 b="2 3"`; `ENV key the rest` and `LABEL key the rest` are the old form of one pair."""
         words: list[tuple[str, int, int]] = []
         at = position
-        while at < len(logical.text.rstrip()):
+        while at < len(logical.text):
             word, end = _raw_word(logical.text, at, self.escape)
             words.append((word, at, end))
             at = _skip_space(logical.text, end)
@@ -418,7 +424,7 @@ class _Reader:
             return ()
         found: list[Heredoc] = []
         at = position
-        while at < len(logical.text.rstrip()):
+        while at < len(logical.text):
             word, end = _raw_word(logical.text, at, self.escape)
             span, at = logical.span(at, end), _skip_space(logical.text, end)
             match = _HEREDOC_WORD.match(word)

@@ -138,5 +138,7 @@ def read_raw(text: str) -> list[Variable]:
         if not stripped or stripped.startswith("#"):
             continue
         name, equals, value = stripped.partition("=")
+        if any(char in name for char in _SPACE):
+            raise EnvFault(f'the variable name "{name}" holds a space', line, len(content) - len(stripped))
         found.append(Variable(name.strip(), value if equals else None, line, len(content) - len(stripped)))
     return found
