@@ -150,6 +150,9 @@ def test_a_new_volume_gets_what_the_image_has_there_once(tmp_path: Path) -> None
     (image / "data/sub/file").write_text("first")
     (image / "data/link").symlink_to("sub/file")
     (image / "data").chmod(0o1770)
+    if not os.geteuid():
+        os.chown(image / "data", 999, 101)
+        os.chown(image / "data/sub/file", 999, 7)
 
     async def run() -> str:
         async with Stack(tmp_path) as stack:
@@ -161,6 +164,9 @@ def test_a_new_volume_gets_what_the_image_has_there_once(tmp_path: Path) -> None
     assert asyncio.run(run()) == "firstsub\n"
     assert stat.S_IMODE(volume.stat().st_mode) == 0o1770
     assert (volume / "sub/file").read_text() == "first"
+    if not os.geteuid():
+        assert (volume.stat().st_uid, volume.stat().st_gid) == (999, 101)
+        assert (volume / "sub/file").stat().st_gid == 7
 
 
 def test_a_copy_into_a_volume_that_was_cut_off_is_done_again(tmp_path: Path) -> None:

@@ -315,7 +315,7 @@ def populate(name: str, volume: str, image: str) -> None:
             return
         os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         _copy_entries(image, volume)
-        _copy_metadata(image, volume, os.stat(image))
+        _copy_metadata(image, f"{volume}/.", os.stat(image))  # "/.": `volume` itself is a link of /proc
         os.unlink(unfinished)
     except OSError as error:
         raise Refused(f"fill the volume {name} from {image}", error.strerror or str(error)) from error
@@ -350,7 +350,7 @@ def _copy_entries(source: str, target: str) -> None:
 
 
 def _copy_metadata(source: str, target: str, about: os.stat_result) -> None:
-    with suppress(PermissionError, OSError):  # the one-uid map: every owner is the one there is
+    with suppress(OSError):  # the one-uid map: every owner is the one there is
         os.chown(target, about.st_uid, about.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(about.st_mode):
         os.chmod(target, stat.S_IMODE(about.st_mode))
