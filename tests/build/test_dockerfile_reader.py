@@ -140,7 +140,9 @@ def test_an_empty_file_is_a_fault_and_not_a_crash() -> None:
     assert len(read("# only a comment\n").faults) == 1
 
 
-@pytest.mark.parametrize("text", ["ENV", "ENV =", "COPY", "FROM", "RUN --mount", "\\", "ONBUILD", "<<EOF", "RUN <<", 'ENV a="'])
+@pytest.mark.parametrize(
+    "text", ["ENV", "ENV =", "COPY", "FROM", "RUN --mount", "\\", "ONBUILD", "<<EOF", "RUN <<", 'ENV a="']
+)
 def test_broken_text_never_raises(text: str) -> None:
     assert isinstance(read(text), Dockerfile)
 

@@ -120,6 +120,8 @@ class _Expander:
         if operator == "}":
             self.at += 1
             return self._value(name) or ""
+        if not operator:
+            raise BadExpansion("${ is not closed")
         if operator not in {":-", ":+", ":?", "-", "+", "?", "#", "##", "%", "%%", "/", "//"}:
             raise BadExpansion(f"${{{name}{operator}… is not a form that Dockerfiles know")
         self.at += len(operator)
