@@ -179,11 +179,13 @@ def volume_list(worker: Canonical, value: Any, at: int) -> Any:
 
 def devices(worker: Canonical, value: Any, at: int) -> Any:
     for index, item in enumerate(value if value.__class__ is List else ()):
+        if item.__class__ is Map and not item.get("target"):
+            worker.job.error("device", "a device needs a target: its path in the container", value.at[index])
         if item.__class__ is not str:
             continue
         place = value.at[index]
         parts = item.split(":")
-        if len(parts) > 3 or not parts[0]:
+        if len(parts) > 3:
             worker.job.error("device", f'"{item}" is not a device', place, hint="source[:target[:permissions]]")
             continue
         target = parts[1] if len(parts) > 1 else parts[0]

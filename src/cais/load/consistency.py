@@ -16,9 +16,8 @@ def validate(job: Job, tree: Map) -> None:
     for section, wanted in (("configs", ("file", "environment", "content")), ("secrets", ("file", "environment"))):
         for name, entry in _items(tree, section):
             _file_object(job, section, name, entry, wanted, tree[section].where(name))
-    for section in ("volumes", "networks"):
-        for name, entry in _items(tree, section):
-            _external(job, section, name, entry)
+    for name, entry in _items(tree, "volumes"):
+        _external(job, "volumes", name, entry)
     for name, service in _items(tree, "services"):
         for index, volume in enumerate(service.get("volumes") or ()):
             if volume.__class__ is Map:
@@ -32,14 +31,13 @@ def validate(job: Job, tree: Map) -> None:
 
 
 def _file_object(job: Job, section: str, name: str, entry: Map, wanted: tuple[str, ...], at: int) -> None:
-    given = [key for key in wanted if entry.get(key)]
+    given = [key for key in wanted if key in entry]
     if entry.get("external"):
-        _external(job, section, name, entry)
         return
     if len(given) > 1:
         job.error("conflict", f'{section[:-1]} "{name}" may have only one of {", ".join(given)}',
                   entry.where(given[1]), key=True)  # fmt: skip
-    elif not given and not entry.get("driver"):
+    elif not given:
         job.error("missing-key", f'{section[:-1]} "{name}" needs {", ".join(wanted)} or external', at, key=True)
 
 
@@ -84,6 +82,10 @@ def consistent(job: Job, tree: Map, disabled: Map) -> None:
         if service.__class__ is Map:
             _service(job, tree, name, service, services, disabled)
             _container_name(job, name, service, containers, services)
+    for name, entry in _items(tree, "secrets"):
+        if not entry.get("external") and not entry.get("file") and not entry.get("environment"):
+            at = tree["secrets"].where(name)
+            job.error("missing-key", f'secret "{name}" needs file or environment', at, key=True)
     _circles(job, services)
 
 
@@ -116,6 +118,22 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
         job.error("conflict", f'service "{name}" has a container_name and is scaled to {service["scale"]}',
                   service.where("container_name"))  # fmt: skip
     _platform(job, name, service)
+    build = service.get("build")
+    if build.__class__ is Map and build.get("dockerfile") and build.get("dockerfile_inline"):
+        job.error(
+            "conflict",
+            f'service "{name}" has both dockerfile and dockerfile_inline',
+            build.where("dockerfile_inline"),
+            key=True,
+            notes=[("the other", build.where("dockerfile"))],
+        )
+    develop = service.get("develop")
+    watches = develop.get("watch") if develop.__class__ is Map else None
+    for index, watch in enumerate(watches or ()):
+        if watch.__class__ is Map and watch.get("action") not in ("rebuild", "restart") and not watch.get("target"):
+            job.error(
+                "missing-key", f'service "{name}": {watch.get("action")} needs a target', watches.at[index]
+            )
     check = service.get("healthcheck")
     if check.__class__ is Map and check.get("test"):
         test = check["test"]

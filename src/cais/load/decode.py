@@ -73,6 +73,35 @@ def count_or_zero(job: Job, value: Any, at: int) -> Any:
     return int(value)
 
 
+def expose(job: Job, value: Any, at: int) -> Any:
+    for index, item in enumerate(value or ()):
+        if item.__class__ is float:
+            job.error("port", f"{item} is not a port", value.at[index])
+    return texts(job, value, at)
+
+
+def natural(job: Job, value: Any, at: int) -> Any:
+    found = count_or_zero(job, value, at)
+    if found is not OMIT and found < 0:
+        job.error("cast", f"{found} is less than 0", at)
+    return found
+
+
+def cpus(job: Job, value: Any, at: int) -> Any:
+    """A share of processors, in Go a float32: its shortest digits."""
+    found = decimal(job, value, at)
+    if found.__class__ is not float:
+        return found
+    import struct
+
+    packed = struct.pack("f", found)
+    for digits in range(1, 10):
+        short = float(f"{found:.{digits}g}")
+        if struct.pack("f", short) == packed:
+            return int(short) if short.is_integer() else short
+    return found
+
+
 def decimal(job: Job, value: Any, at: int) -> Any:
     return decimal_or_zero(job, value, at) or OMIT
 
@@ -90,7 +119,7 @@ def decimal_or_zero(job: Job, value: Any, at: int) -> Any:
 
 
 def size(job: Job, value: Any, at: int) -> Any:
-    if value is None:
+    if value is None or value.__class__ is float:  # Docker Compose takes a fraction of bytes for nothing said
         return OMIT
     try:
         amount = size_bytes(value) if value.__class__ is str else int(value)
@@ -196,7 +225,7 @@ def command(job: Job, value: Any, at: int) -> Any:
 
 
 def health_test(job: Job, value: Any, at: int) -> Any:
-    if not value:
+    if value is None or value == []:
         return OMIT
     if value.__class__ is str:
         return List(["CMD-SHELL", value], [at, at])
@@ -227,8 +256,7 @@ def ulimits(job: Job, value: Any, at: int) -> Any:
                 if amount is not OMIT:
                     limit.put(key, amount, value.where(name))
         else:
-            amount = count_or_zero(job, limit, value.where(name))
-            value[name] = None if amount is OMIT else amount
+            value[name] = count_or_zero(job, limit, value.where(name)) or Map()
     return value
 
 
@@ -364,14 +392,14 @@ _UPDATE = record(
 DEPLOY = always(
     record(
         mode=text,
-        replicas=count_or_zero,
+        replicas=natural,
         labels=labels,
         update_config=_UPDATE,
         rollback_config=_UPDATE,
         resources=record(
-            limits=record(cpus=decimal, memory=size, pids=count),
+            limits=record(cpus=cpus, memory=size, pids=count),
             reservations=record(
-                cpus=decimal,
+                cpus=cpus,
                 memory=size,
                 devices=DEVICES,
                 generic_resources=each(record(discrete_resource_spec=record(kind=text, value=count_or_zero))),
@@ -441,7 +469,7 @@ CONTAINER: dict[str, Form] = dict(
     cpu_rt_period=count,
     cpu_rt_runtime=count,
     cpu_shares=count,
-    cpus=decimal,
+    cpus=cpus,
     cpuset=text,
     credential_spec=record(config=text, file=text, registry=text),
     device_cgroup_rules=texts,
@@ -512,14 +540,14 @@ _SERVICE_FORM = record(
             )
         )
     ),
-    expose=texts,
+    expose=expose,
     extends=keep,
     external_links=texts,
     healthcheck=record(
         test=health_test,
         timeout=duration,
         interval=duration,
-        retries=count_or_zero,
+        retries=natural,
         start_period=duration,
         start_interval=duration,
         disable=flag,
@@ -542,7 +570,7 @@ _SERVICE_FORM = record(
     profiles=texts,
     provider=record(type=text, options=options_list),
     restart=text,
-    scale=count_or_zero,
+    scale=natural,
     stdin_open=flag,
     tty=flag,
 )

@@ -11,8 +11,9 @@ from typing import Any
 
 from cais.load.canonical import canonical, texts
 from cais.load.interpolate import Substitution, TemplateError, interpolate
-from cais.load.job import Job, nearest
+from cais.load.job import Job, nearest, shown
 from cais.load.lookup import normal_name, read_env
+from cais.load.paths import expand
 from cais.load.merge import Merge, unify, unify_service
 from cais.load.schema import FILE
 from cais.load.shapes import check
@@ -103,18 +104,14 @@ class Reader:
         value = document.value
         if value.__class__ is Tagged:
             value = value.value
-        if value is None:
-            if path not in self.empty:
-                self.empty.append(path)
-            return tree
         if value.__class__ is not Map:
-            job.error("not-a-mapping", "a compose file is a mapping", document.position)
+            found = "there is nothing here" if value is None else f"this is {shown(value)}"
+            job.error("not-a-mapping", f"a compose file is a mapping; {found}", document.position)
             return tree
         resets: list[tuple[str, ...]] = []
         if document.tagged:
             untag(value, (), resets)
         interpolate(job, value)
-        empty_not_null(value)
         if "services" in value:
             self.extend_all(value, path, working_dir, resets)
         for reset in resets:
@@ -137,7 +134,6 @@ class Reader:
         unify(tree)
         return tree
 
-    empty: list[str]
     name: str = ""  # as a file gives it
     given: str | None = None  # by the command line or the environment
     fallback: str = ""  # the folder's
@@ -354,7 +350,6 @@ class Reader:
                 if document.tagged:
                     untag(value, (), resets)
                 interpolate(job, value)
-                empty_not_null(value)
                 self.foreign[path] = value.get("services", Map())
                 self.resets[path] = resets
             if documents is not None and self.foreign[path] is None:
@@ -366,7 +361,6 @@ class Reader:
 
 def reader(job: Job) -> Reader:
     made = Reader(job)
-    made.empty = []
     made.foreign = {}
     made.resets = {}
     return made
@@ -379,9 +373,7 @@ def position(number: int, line: int, column: int) -> int:
 
 
 def absolute(path: str, folder: str) -> str:
-    if path.startswith("~"):
-        path = os.path.expanduser(path)
-    return os.path.normpath(os.path.join(folder, path))
+    return os.path.normpath(os.path.join(folder, expand(path)))
 
 
 def untag(value: Any, path: tuple[str, ...], resets: list[tuple[str, ...]]) -> None:
@@ -418,13 +410,6 @@ def forget(tree: Any, path: tuple[str, ...]) -> None:
         tree = tree[step]
     if tree.__class__ is Map:
         tree.drop(path[-1])
-
-
-def empty_not_null(tree: Map) -> None:
-    """`volumes:` with nothing behind it is an empty section."""
-    for section in ("volumes", "networks", "secrets", "configs", "models"):
-        if section in tree and tree[section] is None:
-            tree[section] = Map()
 
 
 def resolve_folder(job: Job, tree: Map, folder: str) -> None:

@@ -77,7 +77,6 @@ def label_files(job: Job, service: Map, name: str) -> None:
     for key, value in (own or {}).items():
         collected.put(key, value, own.where(key))
     service["labels"] = collected
-    service.drop("label_file")
 
 
 def _services(tree: Map) -> list[Map]:

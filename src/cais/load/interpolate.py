@@ -188,8 +188,8 @@ class _Walker:
 
 
 _BOOLEANS = {
-    **dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True),
-    **dict.fromkeys(("0", "f", "false", "n", "no", "off"), False),
+    **dict.fromkeys(("true", "y", "yes", "on"), True),
+    **dict.fromkeys(("false", "n", "no", "off"), False),
 }
 
 

@@ -72,7 +72,7 @@ def _networks(tree: Map) -> None:
     for name, service in _items(tree, "services"):
         if service.get("provider") is not None:
             continue
-        if not service.get("network_mode"):
+        if service.get("network_mode") is None:
             if not service.get("networks"):
                 at = services.where(name)
                 service.put("networks", Map({"default": None}, {"default": at}), at)

@@ -11,13 +11,14 @@ from cais.load.job import Job
 from cais.source.tree import List, Map
 
 _REMOTE = re.compile(
-    r"(https?://|git://|ssh://|github\.com/|git@|docker-image://|oci-layout://|service:|target:)|[a-z0-9+.-]+://"
+    r"(https?://|git://|ssh://|github\.com/|git@|docker-image://|oci-layout://|service:)|[a-z0-9+.-]+://"
 )
 
 
 def expand(path: str) -> str:
-    if path.startswith("~") and (len(path) == 1 or path[1] == "/"):
-        return os.path.expanduser("~") + path[1:]
+    """`~/x` from the home folder; `~x` too, as Docker Compose has it."""
+    if path.startswith("~"):
+        return os.path.normpath(f"{os.path.expanduser('~')}/{path[1:]}")
     return path
 
 
@@ -65,7 +66,8 @@ def resolve(job: Job, tree: Map, folder: str) -> None:
     source = _source(folder)
     for section in ("configs", "secrets"):
         for entry in _maps(tree.get(section)):
-            _apply(entry, "file", source)
+            if entry.get("file").__class__ is str:
+                entry["file"] = source(entry["file"])
     for volume in _maps(tree.get("volumes")):
         options = volume.get("driver_opts")
         if volume.get("driver") == "local" and options.__class__ is Map and options.get("o") == "bind":
@@ -89,8 +91,8 @@ def resolve_service(service: Map, folder: str) -> None:
     for watch in _maps(develop.get("watch")) if develop.__class__ is Map else ():
         _apply(watch, "path", source)
     for volume in _maps(service.get("volumes")):
-        if volume.get("type") == "bind":
-            _apply(volume, "source", source)
+        if volume.get("type") == "bind" and volume.get("source").__class__ is str:
+            volume["source"] = source(volume["source"])
     extends = service.get("extends")
     if extends.__class__ is Map:
         _apply(extends, "file", plain)

@@ -140,6 +140,8 @@ def _scalar(value: Any, shape: Shape, holder: Any, key: Any, path: str, report: 
             )
         elif shape.pattern and not re.search(shape.pattern, value):
             report("wrong-value", f'{_place(path)} cannot be "{value}"', where(holder, key))
+    elif value != value or value in (float("inf"), float("-inf")):
+        report("wrong-value", f"{_place(path)} is not a finite number", where(holder, key))
     elif (shape.low is not None and value < shape.low) or (shape.high is not None and value > shape.high):
         report(
             "wrong-value",

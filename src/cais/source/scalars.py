@@ -52,11 +52,15 @@ def number(text: str) -> Any:
     """`text` as an int or a float, or `text` itself."""
     plain = text.replace("_", "")
     if _INT.fullmatch(plain):
-        if len(plain) > 40:
-            return float(plain) if plain.lstrip("+-").isdigit() else text
-        return _int(plain)
+        if len(plain) < 19:
+            return _int(plain)
+        value = _int(plain) if len(plain) < 100 else 1 << 64
+        if -(1 << 63) <= value < 1 << 64:
+            return value
+        return float(plain) if plain.lstrip("+-").isdigit() and len(plain) < 300 else text
     if _FLOAT.fullmatch(plain):
-        return float(plain)
+        value = float(plain)
+        return text if value in (float("inf"), float("-inf")) else value
     return text
 
 

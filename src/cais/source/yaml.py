@@ -63,6 +63,16 @@ def read(text: str, number: int, faults: list[YamlError] | None = None) -> list[
         raise YamlError("yaml", f"{error.reason}", _at(number, line, column)) from error
 
 
+def _binary(text: str) -> str:
+    import base64
+    import binascii
+
+    try:
+        return base64.b64decode(text).decode("utf-8", "replace")
+    except binascii.Error:
+        return text
+
+
 def _plain(problem: str) -> str:
     return (
         "a tab cannot indent or start a value" if problem == "found character that cannot start any token" else problem
@@ -240,6 +250,8 @@ class _Builder:
             return None
         if tag in (_CORE + "int", _CORE + "bool", _CORE + "float"):
             return resolve(value)
+        if tag == _CORE + "binary":
+            return _binary(value)
         return value if event.style else resolve(value)
 
 
