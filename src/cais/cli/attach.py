@@ -74,7 +74,7 @@ def _relay(client: Client, master: int) -> int:
     readers = [0, master, client.fileno(), wake]
     code: int | None = None
     try:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # what was typed ahead stays
         resize()
         while code is None:
             ready, _, _ = select.select(readers, [], [], 0 if client.buffered() else None)
