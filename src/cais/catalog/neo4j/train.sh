@@ -21,11 +21,11 @@ path() {
 server=$(path $share/lib/*.jar)
 shell=$(path $share/cypher-shell/*.jar)
 cd "$home"
-nice -n 15 java -cp "$server" @OPTIONS@ -Xms64m -XX:AOTCacheOutput="$share/aot/.server.aot" -Xlog:aot=off -Xlog:cds=off \
+nice -n 15 /opt/java/openjdk/bin/java -cp "$server" @OPTIONS@ -Xms64m -XX:AOTCacheOutput="$share/aot/.server.aot" -Xlog:aot=off -Xlog:cds=off \
     @MAIN@ --home-dir="$home" --config-dir="$home/conf" --console-mode >"$home/out" 2>&1 &
 pid=$!
 ask() {
-    nice -n 15 java -cp "$shell" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $shell_extra --enable-native-access=ALL-UNNAMED \
+    nice -n 15 /opt/java/openjdk/bin/java -cp "$shell" -XX:+UseSerialGC -XX:TieredStopAtLevel=1 $shell_extra --enable-native-access=ALL-UNNAMED \
         --sun-misc-unsafe-memory-access=allow org.neo4j.shell.Main -a bolt://127.0.0.1:7687 "$@"
 }
 shell_extra=
