@@ -251,3 +251,39 @@ def test_network_of_another_instance_and_of_the_host(tmp_path: Path) -> None:
 
     host, real = asyncio.run(run())
     assert host == real
+
+
+def test_the_end_of_stack_init_is_told_once_and_later_requests_are_refused(tmp_path: Path) -> None:
+    async def run() -> tuple[int, str]:
+        async with Stack(tmp_path) as stack:
+            await stack.start("db", "sleep", "100")
+            os.kill(stack.box.pid, signal.SIGKILL)
+            async with asyncio.timeout(10):
+                while not stack.lost:
+                    await asyncio.sleep(0.01)
+            with pytest.raises(Refused) as error:
+                await stack.start("web", "sleep", "100")
+            assert not stack.box.signal("db", 0)
+            return stack.lost, str(error.value)
+
+    assert asyncio.run(run()) == (1, "stack init: it is gone")
+
+
+def test_a_cancelled_start_leaves_nothing_running(tmp_path: Path) -> None:
+    async def run() -> bool:
+        async with Stack(tmp_path) as stack:
+            task = asyncio.create_task(stack.start("web", "sleep", "100"))
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            async with asyncio.timeout(10):
+                while True:  # the name is free again once the first one is dead
+                    try:
+                        await stack.start("web", "true", root=stack.root("web"))
+                    except Refused:
+                        await asyncio.sleep(0.01)
+                        continue
+                    return await stack.ended("web") == 0
+
+    assert asyncio.run(run())

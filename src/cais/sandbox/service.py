@@ -288,7 +288,7 @@ def _stdio(stdio: Sequence[int], person: users.Person, world: World) -> list[int
         end = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if fd < 0 else fd
         end = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3)
         about = os.fstat(end)
-        if fd >= 0 and not world.single and about.st_uid != person.uid and not stat.S_ISCHR(about.st_mode):
+        if not world.single and about.st_uid != person.uid and stat.S_ISFIFO(about.st_mode):
             with suppress(OSError):
                 os.fchown(end, person.uid, -1)
         ends.append(end)
