@@ -109,6 +109,29 @@ def get_into(
     _retry(url, what, once)
 
 
+def answers(url: str, *, headers: Mapping[str, str] | None = None, cafile: str = "") -> str:
+    """One try, for `doctor`: "" when the registry answers (that it has no such file is an answer), else why not."""
+    try:
+        _open(url, headers or {}, cafile)
+    except Missing:
+        return ""
+    except CaisError as err:
+        return (
+            "it answers" + err.message.rpartition(" answers")[2] if " answers" in err.message else "it redirects badly"
+        )
+    except _Again as err:
+        return str(err)
+    except socket.gaierror:
+        return "the name cannot be resolved"
+    except ssl.SSLCertVerificationError:
+        return "its certificate is not trusted"
+    except (http.client.HTTPException, OSError, ValueError) as err:
+        return _words(err)
+    finally:
+        _drop(url)
+    return ""
+
+
 def _retry(url: str, what: str, once: Callable[[], T]) -> T:
     why, answered = "", False
     for pause in (*PAUSES, -1.0):

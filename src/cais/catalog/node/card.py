@@ -4,6 +4,8 @@
 from npm, which has the program and npm apart.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from cais.catalog.api import (
@@ -40,8 +42,8 @@ class _Release(NamedTuple):
     """A Node to be had: wheel (file name, sha256) or npm integrity, by architecture; `npm` goes with the latter."""
 
     version: str
-    wheels: dict[str, tuple[str, str]] = {}
-    binaries: dict[str, str] = {}
+    wheels: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    binaries: Mapping[str, str] = MappingProxyType({})
     npm: tuple[str, str] = ("", "")
 
 

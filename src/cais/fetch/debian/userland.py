@@ -106,11 +106,11 @@ def configure(root: Path, suite: str) -> None:
         ("dot.bashrc", "root/.bashrc"),
         ("profile", "etc/profile"),
         ("motd", "etc/motd"),
-        ("nsswitch.conf", "etc/nsswitch.conf"),
     ):
         if (base / source).exists() and not (root / target).exists():
             (root / target).parent.mkdir(exist_ok=True)
             shutil.copy(base / source, root / target)
+    shutil.copy(root / "usr/share/libc-bin/nsswitch.conf", etc / "nsswitch.conf")  # libc-bin.postinst
     for folder, mode in (("opt", 0o755), ("srv", 0o755), ("mnt", 0o755), ("media", 0o755), ("etc/opt", 0o755),
                          ("var/opt", 0o755), ("run/lock", 0o1777), ("var/mail", 0o2775), ("tmp", 0o1777),
                          ("var/tmp", 0o1777), ("root", 0o700), ("home", 0o755), ("proc", 0o755), ("sys", 0o755),
@@ -129,7 +129,7 @@ def configure(root: Path, suite: str) -> None:
     if not (etc / "dpkg/origins/default").is_symlink():
         (etc / "dpkg/origins/default").symlink_to("debian")
     _accounts(root)
-    _pam(etc / "pam.d")
+    _pam(root)
     _certificates(root)
     (etc / "localtime").unlink(missing_ok=True)  # tzdata.postinst
     (etc / "localtime").symlink_to("/usr/share/zoneinfo/Etc/UTC")
@@ -168,31 +168,51 @@ def _accounts(root: Path) -> None:
             os.chown(etc / secret, 0, 42)
 
 
-_PAM = {
-    "common-auth": (
-        "auth\t[success=1 default=ignore]\tpam_unix.so nullok\n"
-        "auth\trequisite\t\t\tpam_deny.so\nauth\trequired\t\t\tpam_permit.so\n"
+# The one profile of a minimal system, /usr/share/pam-configs/unix, as pam-auth-update lays it into the templates of
+# libpam-runtime: (primary, additional) per file, and what it notes in /var/lib/pam. The text must be its own to the
+# byte, else it takes the files for locally changed and asks.
+_NULL = "Module: null\n[default=1]\t\t\tpam_permit.so\n"
+_PAM: dict[str, tuple[str, str, str]] = {
+    "auth": (
+        "auth\t[success=1 default=ignore]\tpam_unix.so nullok\n",
+        "",
+        "Module: unix\n[success=end default=ignore]\tpam_unix.so nullok\n",
     ),
-    "common-account": (
-        "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so\n"
-        "account\trequisite\t\t\tpam_deny.so\naccount\trequired\t\t\tpam_permit.so\n"
+    "account": (
+        "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so \n",
+        "",
+        "Module: unix\n[success=end new_authtok_reqd=done default=ignore]\tpam_unix.so \n",
     ),
-    "common-password": (
-        "password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n"
-        "password\trequisite\t\t\tpam_deny.so\npassword\trequired\t\t\tpam_permit.so\n"
+    "password": (
+        "password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt\n",
+        "",
+        "Module: unix\n[success=end default=ignore]\tpam_unix.so obscure yescrypt\n",
+    ),
+    "session": (
+        "session\t[default=1]\t\t\tpam_permit.so\n",
+        "session\trequired\tpam_unix.so \n",
+        _NULL + "Module: unix\nrequired\tpam_unix.so \n",
+    ),
+    "session-noninteractive": (
+        "session\t[default=1]\t\t\tpam_permit.so\n",
+        "session\trequired\tpam_unix.so \n",
+        _NULL + "Module: unix\nrequired\tpam_unix.so \n",
     ),
 }
-_SESSION = (
-    "session\t[default=1]\t\t\tpam_permit.so\nsession\trequisite\t\t\tpam_deny.so\n"
-    "session\trequired\t\t\tpam_permit.so\nsession\trequired\tpam_unix.so\n"
-)
 
 
-def _pam(home: Path) -> None:
-    """pam-auth-update with its one profile, `unix` (libpam-runtime.postinst)."""
-    home.mkdir(exist_ok=True)
-    for name, text in {**_PAM, "common-session": _SESSION, "common-session-noninteractive": _SESSION}.items():
-        (home / name).write_text(text)
+def _pam(root: Path) -> None:
+    """pam-auth-update --package (libpam-runtime.postinst)."""
+    state = root / "var/lib/pam"
+    state.mkdir(parents=True, exist_ok=True)
+    for name, (primary, additional, note) in _PAM.items():
+        text = (root / "usr/share/pam" / f"common-{name}").read_text()
+        kind = name.partition("-")[0]
+        text = re.sub(rf"\${kind}\w*_primary\n", primary, text)
+        text = re.sub(rf"\${kind}\w*_additional\n", additional, text)
+        (root / "etc/pam.d" / f"common-{name}").write_text(text)
+        (state / name).write_text(note)
+    (state / "seen").write_text("unix\n")
 
 
 def _certificates(root: Path) -> None:
