@@ -4,8 +4,9 @@
     python3 smoke.py [--vault DIR] [--core-port N] [--scheduler-port N] [--neo4j-http-port N] [--neo4j-bolt-port N]
                      [--postgres-port N] [--production]
 
-Ports and credentials come from the environment, then from `.env` beside this file, then from `.env.example`. It writes
-notes named `smoke-….md` into the vault and removes them. Standard library only. Exit 0: all well; 1: it says what failed.
+Ports and credentials come from the environment, then from `.env` beside this file, then from `.env.example`.
+It writes notes named `smoke-….md` into the vault and removes them. Standard library only.
+Exit 0: all well; 1: it says what failed.
 """
 
 import argparse
@@ -216,7 +217,8 @@ class Smoke:
             fail("edit: a block lost its identity")
         if len(revised) != 1 or self.embedded() - embedded != 1:
             fail(f"edit: {len(revised)} blocks changed, {self.embedded() - embedded} embedded, not one")
-        say(f"one paragraph edited: 1 of {len(after['blocks'])} blocks embedded again, all identities kept ({took:.2f} s)")
+        many = len(after["blocks"])
+        say(f"one paragraph edited: 1 of {many} blocks embedded again, all identities kept ({took:.2f} s)")
 
     def embedded(self) -> int:
         found = re.search(r'^clarifai_blocks_embedded_total\{cause="written"\} (\S+)', self.core.get("/metrics"), re.M)

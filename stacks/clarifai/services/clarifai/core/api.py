@@ -88,7 +88,9 @@ def create_app(pool: notes.Pool, driver: Driver, embedder: Embedder, token: str)
             return "pending"
 
     @app.get("/search")
-    def find(q: Annotated[str, Query(min_length=1, max_length=500)], limit: Annotated[int, Query(ge=1, le=50)] = 10) -> dict[str, Any]:
+    def find(
+        q: Annotated[str, Query(min_length=1, max_length=500)], limit: Annotated[int, Query(ge=1, le=50)] = 10
+    ) -> dict[str, Any]:
         with SEARCHES.time():
             return search.search(pool, driver, embedder, q, limit)
 

@@ -5,7 +5,7 @@ off by a crash between the two databases, is written then (Postgres remembers wh
 """
 
 import logging
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from neo4j import Driver, GraphDatabase, ManagedTransaction
@@ -35,7 +35,7 @@ def connect(uri: str, user: str, password: str) -> Driver:
 
 def ask(driver: Driver, query: str, **parameters: Any) -> list[dict[str, Any]]:
     with driver.session() as session:
-        return cast(list[dict[str, Any]], session.run(query, parameters).data())
+        return session.run(query, parameters).data()
 
 
 def recognise(pool: Pool, driver: Driver) -> None:

@@ -90,7 +90,7 @@ def write_note(
     continued = match_blocks([block["text"] for block in old], [block.text for block in note.blocks])
     gone = [old[index]["id"] for index in set(range(len(old))) - set(continued)]
     connection.execute("DELETE FROM block WHERE id = ANY(%s)", [gone])
-    turned = bool(row) and row["generated"] != note.generated
+    turned = row is not None and row["generated"] != note.generated
     kept = embedded = 0
     for position, (block, index) in enumerate(zip(note.blocks, continued, strict=True)):
         was = old[index] if index is not None else None

@@ -117,6 +117,8 @@ def show_concept(pool: Pool, driver: Driver, name: str) -> dict[str, Any] | None
         "key": key,
         "aliases": [row["label"] for row in aliases],
         "claims": [{"text": row["claim"], "block": row["block"], "note": row["path"]} for row in rows],
-        "notes": [{"path": path, "title": title} for path, title in {row["path"]: row["title"] for row in rows}.items()],
+        "notes": [
+            {"path": path, "title": title} for path, title in {row["path"]: row["title"] for row in rows}.items()
+        ],
         "related": ask(driver, RELATED, key=key),
     }

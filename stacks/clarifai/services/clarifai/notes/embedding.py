@@ -8,24 +8,25 @@ for that set EMBEDDING_URL to any address that speaks the OpenAI embeddings prot
 
 import re
 import unicodedata
-from collections import Counter
+from collections import defaultdict
 from math import log, sqrt
 from zlib import crc32
 
 MODEL = "hashed-ngrams-1"  # raise the number whenever a text would get another vector: what is stored becomes stale
 
 WORD = re.compile(r"\w+")
-COMMON = frozenset(
-    "a an and are as at be but by for from has have in into is it its no not of on or so that the their them then "
-    "there these they this to was were will with what when where which who how "
-    "ao aos as com como da das de do dos e em entre foi mais mas na nas no nos não o os ou para pela pelo por que se "
-    "sem seu sua são também um uma é à às".split()
-)
+COMMON_WORDS = """
+a an and are as at be but by for from has have in into is it its no not of on or so that the their them then there these
+they this to was were will with what when where which who how
+ao aos as com como da das de do dos e em entre foi mais mas na nas no nos não o os ou para pela pelo por que se sem seu
+sua são também um uma é à às
+"""
+COMMON = frozenset(COMMON_WORDS.split())
 WORD_WEIGHT, PAIR_WEIGHT, PIECE_WEIGHT = 1.0, 0.6, 0.25
 
 
 def embed(text: str, dimensions: int) -> list[float]:
-    weights: Counter[str] = Counter()
+    weights: dict[str, float] = defaultdict(float)
     previous = ""
     for word in WORD.findall(plain_letters(text)):
         if word in COMMON:

@@ -22,12 +22,13 @@ ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|cf|vs|dr|sr|sra|mr|mrs|prof|ex|p|
 WORD = re.compile(r"\w+")
 
 # Words that open a sentence in capitals and name nothing.
-OPENERS = frozenset(
-    "a an and are as at but by each every for from has have he her his how i if in is it its no not of on or our she "
-    "so some that the their there these they this those to was we were what when where which who why will with you "
-    "ao as às com como da das de do dos e é ela ele em esta este eu foi isso isto já mas mais não nas no nos o os "
-    "ou para pela pelo por quando que se sem ser seu sua são tem um uma".split()
-)
+OPENING_WORDS = """
+a an and are as at but by each every for from has have he her his how i if in is it its no not of on or our she so some
+that the their there these they this those to was we were what when where which who why will with you
+ao as às com como da das de do dos e é ela ele em esta este eu foi isso isto já mas mais não nas no nos o os ou para
+pela pelo por quando que se sem ser seu sua são tem um uma
+"""
+OPENERS = frozenset(OPENING_WORDS.split())
 
 
 class Claim(NamedTuple):

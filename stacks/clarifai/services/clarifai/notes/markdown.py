@@ -69,7 +69,8 @@ def read_front_matter(lines: list[str]) -> tuple[dict[str, str], int]:
 
 def split_blocks(lines: list[str]) -> list[Block]:
     blocks: list[Block] = []
-    section, pending, kind = "", [], "paragraph"
+    section, kind = "", "paragraph"
+    pending: list[str] = []
     fence, opened = "", 0
 
     def close() -> None:

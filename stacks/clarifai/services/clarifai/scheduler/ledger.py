@@ -51,7 +51,8 @@ class Ledger:
 
     def finish(self, connection: psycopg.Connection[DictRow], run: "Run") -> None:
         connection.execute(
-            "UPDATE job_run SET finished_at = clock_timestamp(), outcome = %s, detail = %s WHERE job = %s AND slot = %s",
+            "UPDATE job_run SET finished_at = clock_timestamp(), outcome = %s, detail = %s"
+            " WHERE job = %s AND slot = %s",
             [run.outcome, json.dumps(run.detail, default=str), run.job, run.slot],
         )
         connection.execute(

@@ -4,6 +4,7 @@ dimensions changed: then the stored vectors are dropped and the scheduler embeds
 import logging
 import sys
 import time
+from collections.abc import Callable
 from importlib.resources import files
 
 import psycopg
@@ -59,7 +60,7 @@ def without_comments(text: str) -> str:
 def main() -> int:
     jsonlog.set_up("schema", setting("LOG_LEVEL", "INFO"))
     started = time.monotonic()
-    steps = {
+    steps: dict[str, Callable[[], None]] = {
         "postgres": lambda: lay_postgres(postgres_conninfo(), int(number("EMBEDDING_DIMENSIONS", 384))),
         "neo4j": lambda: lay_neo4j(*neo4j_access()),
     }

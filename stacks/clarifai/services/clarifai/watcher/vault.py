@@ -1,4 +1,4 @@
-"""The vault folder as the watcher sees it: which files are notes, what they hold, what changed since core last saw it."""
+"""The vault folder: which files are notes, what they hold, what changed since core last saw it."""
 
 import hashlib
 import os
@@ -32,17 +32,18 @@ def read(vault: Path, path: str, largest: int) -> bytes | None:
     """What the note holds, None when it is not there. At most `largest` + 1 bytes: core refuses more than `largest`."""
     try:
         file = os.open(vault / path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         reason = "a symbolic link" if (vault / path).is_symlink() else (error.strerror or str(error)).lower()
         raise Unreadable(f"cannot be read: {reason}") from error
-    with open(file, "rb") as handle:
+    try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise Unreadable("cannot be read: not a regular file")
-        return handle.read(largest + 1)
+        with open(file, "rb", closefd=False) as handle:
+            return handle.read(largest + 1)
+    finally:
+        os.close(file)
 
 
 def walk(vault: Path) -> Iterator[str]:
