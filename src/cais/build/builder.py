@@ -21,7 +21,7 @@ from cais.build.stages import Stage, Stages
 from cais.build.view import View
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.model.image import FIDELITY_ORDER, Image, ImageConfig
-from cais.paths import cache_home
+from cais.paths import cache_home, private_dir
 from cais.source.api import Span
 from cais.source.formats import dockerfile, dockerignore
 from cais.source.formats.dockerfile import Instruction
@@ -101,7 +101,8 @@ async def _make(plans: Sequence[Plan], parallel: int) -> list[Image]:
 
     from cais.build.run import Runner
 
-    runner = Runner(cache_home() / "layers" / f".run-{os.getpid()}")
+    layers = private_dir(cache_home() / "layers")
+    runner = Runner(layers / f".run-{os.getpid()}")
     try:
         if any(plan.runs() for plan in plans):
             from cais.sandbox.api import Refused
@@ -421,9 +422,11 @@ class _Walker:
 
         return explained
 
-    def say(self, kind: str, step: Step, text: str = "") -> None:
+    def say(self, kind: str, step: Step, text: str | None = None) -> None:
         plan = self.plan
-        plan.report(BuildEvent(plan.name, kind, step.number, plan.total, text or step.text, step.span))
+        plan.report(
+            BuildEvent(plan.name, kind, step.number, plan.total, step.text if text is None else text, step.span)
+        )
 
     def error(self, step: Step, why: str, hint: str = "", span: Span | None = None) -> CaisError:
         who = f"cannot build {self.plan.name}" if self.plan.name else "cannot build"

@@ -9,7 +9,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from cais.paths import cache_home, private_dir
@@ -72,22 +72,19 @@ class Layers:
                 scratch = self.home / f".new-{key}-{os.getpid()}"
                 remove(scratch)
                 scratch.mkdir(mode=0o700)
-                hold = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 try:
-                    fcntl.flock(hold, fcntl.LOCK_EX)
-                    fs = scratch / "fs"
-                    fs.mkdir(mode=0o755)
-                    fs.chmod(0o755)
-                    await fill(str(scratch))
-                    final = self.home / key
-                    if final.exists():
-                        final.rename(self.home / f".old-{key}-{os.getpid()}-{os.stat(final).st_ino}")
-                    scratch.rename(final)
+                    with held(scratch):
+                        fs = scratch / "fs"
+                        fs.mkdir(mode=0o755)
+                        fs.chmod(0o755)
+                        await fill(str(scratch))
+                        final = self.home / key
+                        if final.exists():
+                            final.rename(self.home / f".old-{key}-{os.getpid()}-{os.stat(final).st_ino}")
+                        scratch.rename(final)
                 except BaseException:
                     remove(scratch)
                     raise
-                finally:
-                    os.close(hold)
             finally:
                 os.close(lock)
         return f"{self.home}/{key}/fs"
@@ -99,11 +96,29 @@ class Layers:
         self.swept = True
         from cais.fetch.store import remove
 
-        for left in self.home.glob(".new-*"):
-            with contextlib.suppress(OSError):
-                fd = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    remove(left)
-                finally:
-                    os.close(fd)
+        for left in (*self.home.glob(".new-*"), *self.home.glob(".run-*")):
+            if _alive(left.name.rpartition("-")[2]):
+                continue  # it may be between making its directory and locking it
+            with contextlib.suppress(OSError), held(left):
+                remove(left)
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep the lock that says a directory of the store is in use; BlockingIOError when another builder has it."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return int(pid) != os.getpid()

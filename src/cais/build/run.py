@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cais.build import machine
+from cais.build.layers import held
 from cais.build.view import View
 from cais.sandbox.api import Attachment, Mount, Net, NetworkSpec, Process, Refused, Root
 from cais.sandbox.stack import StackSandbox
@@ -55,11 +56,13 @@ class Runner:
         self.sandbox: StackSandbox | None = None
         self.network: asyncio.Task[str] | None = None
         self.count = 0
+        self.hold = contextlib.ExitStack()
         self.machine = machine.read()
 
     def boot(self) -> None:
         if self.sandbox is None:
             self.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.hold.enter_context(held(self.run_dir))
             self.sandbox = StackSandbox.boot("build", self.run_dir, on_exit=self._exited, on_lost=self._lost)
 
     def _exited(self, name: str, status: int) -> None:
@@ -79,6 +82,7 @@ class Runner:
             await self.sandbox.close()
             self.sandbox = None
         await asyncio.to_thread(remove, self.run_dir)
+        self.hold.close()
 
     async def run(self, command: Command, scratch: str, output: Callable[[str], None]) -> None:
         """Fills `scratch/fs`. Raises Failed, or Refused when it could not even start."""

@@ -137,14 +137,22 @@ def _build(progress: Progress, requests: Sequence[BuildRequest], *, lines: bool)
             case "warning":
                 progress.note(f"{event.span}: warning: {event.text}" if event.span else f"warning: {event.text}")
 
+    fetched: dict[str, None] = {}
+
+    def say(program: str, words: str) -> None:
+        fetched[program] = None
+        progress.update(program, words)
+
     for request in requests:
         progress.update(request.name, "reading its Dockerfile")
     try:
-        build_all(requests, base_resolver(progress.update), report)
+        build_all(requests, base_resolver(say), report)
     except CaisError as error:
         for request in requests:
             if request.name in error.message:
                 progress.fail(request.name, "failed")
         raise
+    for program in fetched:
+        progress.done(program, "ready")
     for request in requests:
         progress.done(request.name, "Built")
