@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cais.cli.options import INT, STRING, STRINGS, Command, Flag, Given, parse, usage_error
@@ -114,6 +116,23 @@ def _known(stack: Stack, names: Sequence[str]) -> None:
     need_services(None, stack, names)
 
 
+@contextlib.contextmanager
+def interrupted_at_once() -> Iterator[None]:
+    """^C while images are made ready: nothing of the stack runs yet, what is fetched is kept file by file, and what
+    builds dies with this process. So there is nothing to wait for, least of all the threads that fetch."""
+    import signal
+
+    def end(*_: object) -> None:
+        os.write(2, b"\ninterrupted; nothing was started\n")
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Up:
     def __init__(self, options: GlobalOptions, given: Given, stack: Stack) -> None:
         self.options, self.given, self.stack = options, given, stack
@@ -126,7 +145,8 @@ class _Up:
         there = snapshot(stack.name)
         began = time.time_ns()
         with make_progress(self.options, "up") as progress:
-            wanted = self._want(progress, there)
+            with interrupted_at_once():
+                wanted = self._want(progress, there)
             apply = self._apply_options()
             if given.flag("dry-run") or self.options.dry_run:
                 return self._dry_run(wanted, there, apply)
@@ -158,15 +178,28 @@ class _Up:
         given, stack = self.given, self.stack
         services = choose(stack, given.args, deps=not given.flag("no-deps"))
         policy = Policy(build="always" if given.flag("build") else "never" if given.flag("no-build") else "auto")
-        return want(
+        names = {service.name for service in services}
+        fetched: set[str] = set()
+
+        def say(name: str, text: str) -> None:
+            if name not in names:
+                fetched.add(name)
+            if not given.flag("quiet-pull"):
+                progress.update(name, text)
+
+        wanted = want(
             stack,
             services,
             there.states if there else (),
-            progress.update if not given.flag("quiet-pull") else lambda *_: None,
+            say,
             scales=read_scales(given.texts("scale"), stack),
             policy=policy,
             strict=given.flag("strict"),
         )
+        if not given.flag("quiet-pull"):
+            for name in fetched:
+                progress.done(name, "ready")
+        return wanted
 
     def _apply_options(self) -> ApplyOptions:
         from cais.supervise.messages import ApplyOptions
@@ -247,4 +280,3 @@ class _Up:
 
 def _hashes(wanted: Wanted) -> set[str]:
     return {spec.config_hash for spec in wanted.desired.instances}
-

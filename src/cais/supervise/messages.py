@@ -185,7 +185,7 @@ class Frames:
         if len(self._data) < HEAD.size:
             return False
         length, count = HEAD.unpack_from(self._data)
-        return len(self._data) >= HEAD.size + length and len(self._fds) >= count
+        return bool(len(self._data) >= HEAD.size + length and len(self._fds) >= count)
 
     def next(self) -> tuple[bytes, list[int]] | None:
         if not self.whole():

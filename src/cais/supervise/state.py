@@ -5,7 +5,7 @@
   control.sock        0600, of the living supervisor
   lock                flock'ed as long as a supervisor lives, or one is being made
   supervisor.log      what went wrong inside Cais
-  logs/ uppers/ volumes/ anonymous/
+  logs/ uppers/ anonymous/
 """
 
 import fcntl
@@ -66,7 +66,7 @@ def write_private(path: Path, data: bytes) -> None:
 
 def prepare_home(project: str) -> Path:
     home = private_dir(project_home(project))
-    for name in ("logs", "uppers", "volumes", "anonymous"):
+    for name in ("logs", "uppers", "anonymous"):
         private_dir(home / name)
     return home
 

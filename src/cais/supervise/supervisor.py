@@ -364,6 +364,11 @@ class Supervisor:
                     case act.Keep(id=id):
                         self.tell(self.instances[id], "running", "")
             targets = [self.instances[spec.id] for spec in desired.instances]
+            for instance, spec in zip(targets, desired.instances, strict=True):
+                if (
+                    instance.spec.config_hash == spec.config_hash
+                ):  # what is not part of the hash may be new all the same
+                    instance.life = instance.life._replace(spec=spec)
             starting = []
             for action in plan.actions:
                 match action:

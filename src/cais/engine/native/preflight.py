@@ -1,12 +1,13 @@
 """What is looked at before anything starts, so that a fault leaves everything as it was: all faults at once."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from cais.diag.api import ERROR, Diagnostic
 from cais.model.api import Service, Stack
 from cais.sandbox import ports
 from cais.sandbox.api import PortSpec, Refused
+from cais.source.api import Span
 from cais.supervise.api import Desired, InstanceSpec, InstanceState
 
 # What no compose file of ours can have: it would be the key to the host (or there is no such thing here).
@@ -18,9 +19,8 @@ def preflight(
 ) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     for service in services:
-        found += _binds(service)
-        found += _health_waits(stack, service, desired)
-    found += _ports(stack, desired.instances, {state.id: state for state in states})
+        found += _health_waits(service, desired)
+    found += _ports(stack, desired.instances, states)
     return found
 
 
@@ -52,7 +52,7 @@ def _binds(service: Service) -> list[Diagnostic]:
     return found
 
 
-def _health_waits(stack: Stack, service: Service, desired: Desired) -> list[Diagnostic]:
+def _health_waits(service: Service, desired: Desired) -> list[Diagnostic]:
     """Waiting for the health of what has no healthcheck would never end."""
     without = {spec.service for spec in desired.instances if spec.health is None}
     return [
@@ -68,13 +68,45 @@ def _health_waits(stack: Stack, service: Service, desired: Desired) -> list[Diag
     ]
 
 
-def _ports(stack: Stack, specs: Sequence[InstanceSpec], states: Mapping[str, InstanceState]) -> list[Diagnostic]:
+def early(stack: Stack, services: Iterable[Service], states: Sequence[InstanceState]) -> list[Diagnostic]:
+    """What can be known before any image is there: nobody should wait for a download to hear of a taken port."""
+    from cais.engine.native.specs import ports_of
+
+    found: list[Diagnostic] = []
+    own = _own(states)
+    for service in services:
+        found += _binds(service)
+        if service.network_mode in ("host", "none") or not service.replicas:
+            continue
+        for port in ports_of(service, 1):
+            if port.host_port and (port.host_port, port.protocol) not in own and (why := _refusal(port)):
+                found.append(_taken(stack, service.name, port, why))
+    return found
+
+
+def _own(states: Iterable[InstanceState]) -> set[tuple[int, str]]:
+    """Ports that this project holds already: they are free for it."""
+    return {(p.host_port, p.protocol) for state in states if state.pid for p in state.ports}
+
+
+def _taken(stack: Stack, service: str, port: PortSpec, why: str) -> Diagnostic:
+    shown = f"{port.host_ip}:{port.host_port}" if port.host_ip else str(port.host_port)
+    return Diagnostic(
+        ERROR,
+        "port-taken",
+        f"cannot start {service}: port {shown} cannot be published: {why}",
+        _port_span(stack, service, port),
+        "end what holds it, or publish another port",
+    )
+
+
+def _ports(stack: Stack, specs: Sequence[InstanceSpec], states: Sequence[InstanceState]) -> list[Diagnostic]:
     """A port that somebody else holds, or that two of our own want."""
-    own = {(p.host_port, p.protocol) for state in states.values() if state.pid for p in state.ports}
+    own = _own(states)
     wanted: dict[tuple[str, int, str], str] = {}
     found = []
     for spec in specs:
-        for at, port in enumerate(spec.ports):
+        for port in spec.ports:
             if not port.host_port:
                 continue
             why = ""
@@ -85,16 +117,7 @@ def _ports(stack: Stack, specs: Sequence[InstanceSpec], states: Mapping[str, Ins
                 why = _refusal(port)
             wanted.setdefault(key, spec.id)
             if why:
-                shown = f"{port.host_ip}:{port.host_port}" if port.host_ip else str(port.host_port)
-                found.append(
-                    Diagnostic(
-                        ERROR,
-                        "port-taken",
-                        f"cannot start {spec.service}: port {shown} cannot be published: {why}",
-                        _port_span(stack, spec, port, at),
-                        "end what holds it, or publish another port",
-                    )
-                )
+                found.append(_taken(stack, spec.service, port, why))
     return found
 
 
@@ -106,8 +129,8 @@ def _refusal(port: PortSpec) -> str:
     return ""
 
 
-def _port_span(stack: Stack, spec: InstanceSpec, port: PortSpec, at: int):  # type: ignore[no-untyped-def]
-    service = stack.services[spec.service]
+def _port_span(stack: Stack, name: str, port: PortSpec) -> Span | None:
+    service = stack.services[name]
     for declared in service.ports:
         if declared.target == port.target and declared.protocol == port.protocol and declared.span:
             return declared.span

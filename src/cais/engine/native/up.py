@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.engine.native.images import AS_NEEDED, Policy, prepare
 from cais.engine.native.mounts import Places
-from cais.engine.native.preflight import make_places, preflight
+from cais.engine.native.preflight import early, make_places, preflight
 from cais.engine.native.specs import Options, desired
 from cais.model.api import Service, Stack
 from cais.model.image import FIDELITY_ORDER, NEAR, Image
@@ -56,9 +56,9 @@ def want(
     strict: bool = False,
 ) -> Wanted:
     """Prepare images, decide specs, look for faults. Starts nothing."""
-    early = preflight(stack, services, Desired(project=stack.name, networks=(), instances=()), ())
-    if early:
-        raise Faults(early)
+    faults = early(stack, services, states)
+    if faults:
+        raise Faults(faults)
     images = prepare(stack, services, say, policy)
     if strict:
         _refuse_far(services, images)
