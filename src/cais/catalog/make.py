@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cais.catalog import find
+from cais.catalog import find, musl
 from cais.catalog.api import Finish, ImageRef, Program, Recipe, Service
 from cais.diag.api import CaisError
 from cais.fetch import names
@@ -101,6 +101,8 @@ def _want(request: Request) -> _Wanted:
         raise AssertionError
     folder = Path(str(getattr(module, "__file__", ""))).parent
     recipe = module.recipe(request.ref, request.service)
+    if musl.is_alpine(request.ref):
+        recipe = musl.on_debian(recipe, request.ref)
     programs = tuple(names.program_name(p.name, p.version, p.sources, p.links, folder) for p in recipe.programs)
     return _Wanted(module.CARD.name, folder, recipe, programs)
 

@@ -15,6 +15,7 @@ from cais.catalog.api import (
     Program,
     Recipe,
     Service,
+    Source,
     Wheel,
 )
 from cais.catalog.suites import asked
@@ -105,7 +106,7 @@ def _minor(ref: ImageRef, version: tuple[int, ...]) -> tuple[int, int]:
 
 def _interpreter(suite: str, minor: int) -> Program:
     name = f"python3.{minor}"
-    sources = [
+    sources: list[Source] = [
         DebianPackages(suite, (name, f"{name}-venv")),
         DebianPackages(suite, (f"lib{name}-dev",), alone=True),  # Python.h, for wheels that are built
         *(Wheel(p, v, f, s, f"/usr/local/lib/{name}/site-packages") for p, v, f, s in _WHEELS),
