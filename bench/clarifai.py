@@ -1,6 +1,6 @@
 """ClarifAI: `up -d --wait` against its critical path, cold (no data) and warm.
 
-The critical path is the longest chain of `depends_on`, each service started by hand the moment what it waits for answers:
+The critical path is the longest chain of `depends_on`, each service started by hand the moment its needs are met:
 the same programs in the same files, each in a plain chroot over a mounted overlay, on the host's network, all names in
 /etc/hosts. No namespaces, no supervisor, no logs. Each health test is asked again 10 ms after it said no. Root only.
 """

@@ -50,7 +50,8 @@ class Project:
             errors="replace",
             timeout=timeout,
         )
-        assert "Traceback" not in done.stderr, done.stderr
+        if args[0] not in ("exec", "run"):  # a program of the service may print one
+            assert "Traceback" not in done.stderr, done.stderr
         if check:
             assert done.returncode == 0, f"cais {' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
