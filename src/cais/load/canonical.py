@@ -235,14 +235,14 @@ def hooks(worker: Canonical, value: Any, at: int) -> Any:
 _HOST = re.compile(r"([^=:]*)[=:](.*)", re.S)
 
 
-def hosts(worker: Canonical, value: Any, at: int) -> Any:
+def canonical_hosts(job: Job, value: Any) -> Any:
     """`extra_hosts` as `{name: [address, …]}`."""
     fresh = Map()
     if value.__class__ is List:
         for item, place in zip(value, value.at, strict=True):
             match = _HOST.fullmatch(str(item))
             if not match or not match[1]:
-                worker.job.error("extra-host", f'"{item}" is not "name=address"', place)
+                job.error("extra-host", f'"{item}" is not "name=address"', place)
                 continue
             addresses = fresh.setdefault(match[1], List())
             for address in match[2].split(","):
@@ -292,7 +292,6 @@ def go_float(value: float) -> str:
 BUILD: dict[str, Transform] = {
     "additional_contexts": pairs,
     "args": pairs,
-    "extra_hosts": hosts,
     "labels": pairs,
     "no_cache_filter": texts,
     "secrets": grants,
@@ -311,7 +310,6 @@ SERVICE: dict[str, Transform] = {
     "env_file": env_file,
     "environment": pairs,
     "extends": extends,
-    "extra_hosts": hosts,
     "gpus": gpus,
     "label_file": texts,
     "labels": pairs,

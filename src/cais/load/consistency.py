@@ -131,9 +131,7 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
     watches = develop.get("watch") if develop.__class__ is Map else None
     for index, watch in enumerate(watches or ()):
         if watch.__class__ is Map and watch.get("action") not in ("rebuild", "restart") and not watch.get("target"):
-            job.error(
-                "missing-key", f'service "{name}": {watch.get("action")} needs a target', watches.at[index]
-            )
+            job.error("missing-key", f'service "{name}": {watch.get("action")} needs a target', watches.at[index])
     check = service.get("healthcheck")
     if check.__class__ is Map and check.get("test"):
         test = check["test"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cais.load.canonical import go_text
+from cais.load.canonical import canonical_hosts, go_text
 from cais.load.job import Job
 from cais.load.measures import duration_text, nanoseconds, shell_words, size_bytes
 from cais.source.tree import NOWHERE, List, Map
@@ -234,6 +234,7 @@ def health_test(job: Job, value: Any, at: int) -> Any:
 
 def hosts(job: Job, value: Any, at: int) -> Any:
     """`name=address`, sorted."""
+    value = canonical_hosts(job, value)
     if not value:
         return OMIT
     found = [

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cais.load.canonical import canonical, texts
+from cais.load.environment import bare_names
 from cais.load.interpolate import Substitution, TemplateError, interpolate
 from cais.load.job import Job, nearest, shown
 from cais.load.lookup import normal_name, read_env
@@ -112,12 +113,12 @@ class Reader:
         if document.tagged:
             untag(value, (), resets)
         interpolate(job, value)
-        if "services" in value:
-            self.extend_all(value, path, working_dir, resets)
         for reset in resets:
             forget(tree, reset)
         if "include" in value:
-            self.include(tree, value, path, working_dir, chain)
+            self.include(value, path, working_dir, chain)
+        if "services" in value:
+            self.extend_all(value, path, working_dir, resets)
         if tree:
             tree = self.merge.files(tree, value)
             unify(tree)
@@ -142,18 +143,25 @@ class Reader:
 
     # --- include
 
-    def include(self, tree: Map, value: Map, path: str, working_dir: str, chain: tuple[str, ...]) -> None:
-        """Each included project is loaded by itself and imported; nothing it names may be there already."""
+    def include(self, value: Map, path: str, working_dir: str, chain: tuple[str, ...]) -> None:
+        """Each included project is loaded by itself; what it defines goes under what this file defines."""
         job = self.job
         given = value.pop("include")
         at = value.at.pop("include", NOWHERE)
         if given is None:
             return
-        check(Map({"include": given}, {"include": at}), FILE, None, None, "", job.error)
+        check(Map({"include": given}, {"include": at}), FILE, None, None, "", self.lenient)
         if given.__class__ is not List:
             return
         for entry, place in zip(given, given.at, strict=True):
             self._include_one(value, entry, place, path, working_dir, chain)
+
+    def lenient(self, code: str, message: str, position: int = NOWHERE, **rest: Any) -> None:
+        """Docker Compose does not hold `include` against the schema: an unknown key there is a warning."""
+        if code == "unknown-key":
+            self.job.warn(code, message, position, key=True, hint=rest.get("hint", ""))
+        else:
+            self.job.error(code, message, position, **rest)
 
     def _include_one(
         self, value: Map, entry: Any, at: int, path: str, working_dir: str, chain: tuple[str, ...]
@@ -192,11 +200,18 @@ class Reader:
         try:
             imported = self.project(files, folder, (*chain, path), at)
             resolve_folder(job, imported, folder)
+            bare_names(job, imported)
         finally:
             job.environment, job.variable_at = outer, outer_at
             job.working_dir = saved
+        kept = Map()
         for section in ("services", "volumes", "networks", "secrets", "configs", "models", "jobs"):
-            self._import(section, value, imported, at)
+            if imported.get(section).__class__ is Map:
+                kept.put(section, imported[section], imported.where(section))
+        merged = self.merge.files(kept, value)  # what the including file says counts more
+        value.clear()
+        value.update(merged)
+        value.at = merged.at
 
     def _include_env(self, long: Map, folder: str, working_dir: str, outer: dict[str, str]) -> None:
         job = self.job
@@ -214,34 +229,6 @@ class Reader:
         for name, value in values.items():
             job.environment.setdefault(name, value)
 
-    def _import(self, section: str, value: Map, imported: Map, at: int) -> None:
-        theirs = imported.get(section)
-        if theirs.__class__ is not Map:
-            return
-        if value.get(section) is None:
-            value.put(section, Map(), at)
-        mine = value[section]
-        if mine.__class__ is not Map:
-            return
-        for name, entry in theirs.items():
-            if name in mine:
-                mine[name] = self.conflict(section, name, mine, entry, theirs)
-                continue
-            mine.put(name, entry, theirs.where(name))
-
-    def conflict(self, section: str, name: str, mine: Map, entry: Any, theirs: Map) -> Any:
-        """The same resource named twice is fine when both say the same; else it is a fault."""
-        if mine[name] == entry:
-            return entry
-        self.job.error(
-            "include-conflict",
-            f'{section[:-1]} "{name}" is defined by an included file and here too',
-            mine.where(name),
-            key=True,
-            notes=[("included definition", theirs.where(name))],
-        )
-        return mine[name]
-
     # --- extends
 
     def extend_all(self, tree: Map, path: str, working_dir: str, resets: list[tuple[str, ...]]) -> None:
@@ -258,12 +245,16 @@ class Reader:
         """The service with what it extends merged under it."""
         job = self.job
         service = services[name]
-        if service.__class__ is not Map or service.get("extends") is None:
-            if service.__class__ is Map:
-                service.drop("extends")
+        if service.__class__ is not Map or "extends" not in service:
             return service
         given = service["extends"]
         at = service.where("extends")
+        if given is None:
+            job.error(
+                "wrong-type", f'service "{name}" extends nothing', at, key=True, hint="name a service or remove it"
+            )
+            service.drop("extends")
+            return service
         target: Any = given
         file: Any = None
         if given.__class__ is Map:

@@ -12,6 +12,7 @@ from typing import Any
 from cais.load import volumes
 from cais.load.canonical import go_text, made
 from cais.load.job import Job
+from cais.load.shapes import identity
 from cais.source.tree import NOWHERE, List, Map
 
 Merger = Callable[["Merge", Any, Any, int, str], Any]
@@ -50,10 +51,8 @@ class Merge:
                 return self.mapping(base, over, path, rule)
         elif base.__class__ is List:
             if over.__class__ is List:
-                base.extend(over)
-                base.at.extend(over.at)
-                return base
-        elif over.__class__ is not Map and over.__class__ is not List:
+                return append(base, over)
+        else:
             return over
         self.job.error("merge", f"{path} cannot be merged: one file gives {_kind(base)}, another {_kind(over)}", at)
         return over
@@ -61,6 +60,17 @@ class Merge:
 
 def _kind(value: Any) -> str:
     return "a mapping" if value.__class__ is Map else "a list" if value.__class__ is List else "a single value"
+
+
+def append(base: List, over: List) -> List:
+    """`over` behind `base`, without what stands there already."""
+    known = {identity(item) for item in base}
+    for item, at in zip(over, over.at, strict=True):
+        mark = identity(item)
+        if mark not in known:
+            known.add(mark)
+            base.add(item, at)
+    return base
 
 
 def replace(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
@@ -83,7 +93,7 @@ def sequence(value: Any, at: int) -> List:
                     fresh.add(f"{name}={go_text(one)}", place)
             else:
                 fresh.add(f"{name}={go_text(given)}", place)
-    elif value is not None:
+    elif value.__class__ is str:
         fresh.add(value, at)
     return fresh
 

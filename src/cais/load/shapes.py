@@ -188,7 +188,7 @@ def _known(shape: Shape) -> str:
 def _unique(items: List, path: str, report: Report) -> None:
     seen: dict[Any, int] = {}
     for index, item in enumerate(items):
-        mark = _mark(item)
+        mark = identity(item)
         if mark in seen:
             from cais.load.job import shown
 
@@ -202,12 +202,12 @@ def _unique(items: List, path: str, report: Report) -> None:
             seen[mark] = index
 
 
-def _mark(value: Any) -> Any:
-    """Something hashable that is equal when JSON values are equal."""
+def identity(value: Any) -> Any:
+    """Something hashable that is equal exactly when two values are."""
     if value.__class__ is Map:
-        return ("map", frozenset((key, _mark(item)) for key, item in value.items()))
+        return ("map", frozenset((key, identity(item)) for key, item in value.items()))
     if value.__class__ is List:
-        return ("list", tuple(map(_mark, value)))
+        return ("list", tuple(map(identity, value)))
     return (bool, value) if value.__class__ is bool else value
 
 

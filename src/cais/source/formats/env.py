@@ -26,7 +26,7 @@ class EnvFault(Exception):
 
 _SPACE = " \t\v\f\r\x85\xa0"
 _ESCAPE = re.compile(r"\\([abcfnrtv$\"'\\]|0[0-7]{0,3})")
-_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "c": "", "$": "\\$"}
+_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "c": "", "$": "$$"}
 
 
 def read(text: str, expand: Callable[[str, dict[str, str]], str]) -> list[Variable]:
@@ -90,6 +90,8 @@ def _statement(
         value = text[position + 1 : end]
         if quote == '"':
             value = expand(_unescape(value), seen)
+        else:
+            value = value.replace("\\'", "'")
         position = end + 1
         # what follows on the line may only be a comment; more is read as the next statement
         while position < len(text) and text[position] in _SPACE:
@@ -98,9 +100,9 @@ def _statement(
         end = text.find("\n", position)
         end = len(text) if end < 0 else end
         raw = text[position:end]
-        comment = re.search(r"\s#", " " + raw)
+        comment = re.search(r"\s#", raw)
         if comment:
-            raw = raw[: max(comment.start() - 1, 0)] if comment.start() else ""
+            raw = raw[: comment.start()]
         value = expand(raw.rstrip(), seen)
         position = end
     found.append(Variable(name, value, line, column))
@@ -120,7 +122,7 @@ def _unescape(value: str) -> str:
     def one(match: re.Match[str]) -> str:
         char = match[1]
         if char[0] == "0":
-            return chr(int(char, 8) & 0xFF) if len(char) > 1 else "\0"
+            return chr(int(char, 8) & 0xFF) if len(char) > 1 else "\\"
         return _ESCAPES.get(char, char)
 
     return _ESCAPE.sub(one, value)
@@ -140,5 +142,7 @@ def read_raw(text: str) -> list[Variable]:
         name, equals, value = stripped.partition("=")
         if any(char in name for char in _SPACE):
             raise EnvFault(f'the variable name "{name}" holds a space', line, len(content) - len(stripped))
+        if not name:
+            raise EnvFault("there is no variable name before the =", line, len(content) - len(stripped))
         found.append(Variable(name.strip(), value if equals else None, line, len(content) - len(stripped)))
     return found
