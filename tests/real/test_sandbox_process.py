@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sandbox_stack import NONE, Stack
 
+from cais.sandbox import limits
 from cais.sandbox.api import Mount, Net, Process, Refused
 
 pytestmark = pytest.mark.real
@@ -287,3 +288,22 @@ def test_a_cancelled_start_leaves_nothing_running(tmp_path: Path) -> None:
                     return await stack.ended("web") == 0
 
     assert asyncio.run(run())
+
+
+def test_limits_hold_where_cgroups_may_be_made_and_are_said_elsewhere(tmp_path: Path) -> None:
+    async def run() -> tuple[tuple[str, ...], int, str]:
+        async with Stack(tmp_path) as stack:
+            fill = "import os; b = bytearray(200 << 20); b[::4096] = b'x' * len(b[::4096])"
+            spawned = await stack.start("big", "python3", "-c", fill, memory=50 << 20, cpus=1.5, pids=100)
+            status = await stack.ended("big")
+            await stack.start("small", "sleep", "100", pids=100)
+            return spawned.notes, status, await stack.output("cat /proc/self/cgroup", inside="small")
+
+    notes, status, groups = asyncio.run(run())
+    if any("memory" in note for note in notes):
+        assert status == 0
+    else:
+        assert status == 137
+    assert ("cais-test" in groups) == (not any("processes" in note for note in notes))
+    for controller in ("memory", "cpu", "pids"):
+        assert not os.path.exists(f"{limits.base(controller)}/cais-test")

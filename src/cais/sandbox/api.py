@@ -78,6 +78,9 @@ class Process(Struct, frozen=True, kw_only=True):
     sysctls: dict[str, str] = {}
     oom_score_adj: int = 0
     umask: int = 0o022
+    memory: int = 0  # bytes; these three are limits of the whole instance, 0 = none, enforced where cgroups may be made
+    cpus: float = 0.0
+    pids: int = 0
 
 
 class Attachment(Struct, frozen=True, kw_only=True):

@@ -200,7 +200,7 @@ class Init:
                 )
         self.say(Done(number=request.number))
 
-    def spawn(self, request: Spawn, stdio: Sequence[int]) -> None:
+    def spawn(self, request: Spawn, fds: Sequence[int]) -> None:
         if request.id in self.instances:
             raise Refused(f"start {request.id}", "it is running already")
         for other in self.instances.values():
@@ -220,7 +220,7 @@ class Init:
             pid = kernel.clone(spaces)
         if pid == 0:
             ours.close()
-            service.run_instance(self.world, request, stdio, theirs, join)
+            service.run_instance(self.world, request, fds[:3], fds[3:], theirs, join)
         theirs.close()
         child = self.adopt(request.id, pid, ours, request.number)
         child.is_instance = True
@@ -246,7 +246,7 @@ class Init:
             mac = bytes.fromhex(link.mac.replace(":", ""))
             self.net.links.add_veth(link.name, link.index, link.bridge, link.mtu, link.peer, link.peer_index, mac, pid)
 
-    def enter(self, request: Enter, stdio: Sequence[int]) -> None:
+    def enter(self, request: Enter, fds: Sequence[int]) -> None:
         instance = self.instances.get(request.id)
         if instance is None or instance.waiting:
             raise Refused(f"enter {request.id}", "it is not running")
@@ -276,7 +276,8 @@ class Init:
                 kernel.setns(self.own_pid_namespace, kernel.CLONE_NEWPID)
         if pid == 0:
             ours.close()
-            service.run_entered(self.world, service.Host(instance.pidfd, instance.ids), process, stdio, theirs)
+            host = service.Host(instance.pidfd, instance.ids)
+            service.run_entered(self.world, host, process, fds[:3], fds[3:], theirs)
         theirs.close()
         self.adopt(request.token, pid, ours, request.number)
 

@@ -22,7 +22,7 @@ class Link(Struct, frozen=True, kw_only=True):
 
 
 class Spawn(Struct, frozen=True, kw_only=True, tag=True):
-    """fds: stdin, stdout, stderr."""
+    """fds: stdin, stdout, stderr, then each cgroup.procs to enter."""
 
     number: int
     id: str
@@ -37,7 +37,7 @@ class Spawn(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Enter(Struct, frozen=True, kw_only=True, tag=True):
-    """fds: stdin, stdout, stderr."""
+    """fds: stdin, stdout, stderr, then each cgroup.procs to enter."""
 
     number: int
     id: str

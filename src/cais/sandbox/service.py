@@ -59,10 +59,12 @@ class World(NamedTuple):
     last_capability: int
 
 
-def run_instance(world: World, request: Spawn, stdio: Sequence[int], status: socket.socket, join: int) -> NoReturn:
+def run_instance(
+    world: World, request: Spawn, stdio: Sequence[int], groups: Sequence[int], status: socket.socket, join: int
+) -> NoReturn:
     """`join` is the pidfd of the instance whose network this one shares, or -1."""
     try:
-        _prepare([*stdio, status.fileno(), join])
+        _prepare([*stdio, *groups, status.fileno(), join], groups)
         if join >= 0:
             with step(f"network of {request.net.partition(':')[2]}"):
                 kernel.setns(join, kernel.CLONE_NEWNET)
@@ -95,10 +97,17 @@ class Host(NamedTuple):
     ids: tuple[int, int] | None  # of its nested user namespace
 
 
-def run_entered(world: World, host: Host, process: Process, stdio: Sequence[int], status: socket.socket) -> NoReturn:
+def run_entered(
+    world: World,
+    host: Host,
+    process: Process,
+    stdio: Sequence[int],
+    groups: Sequence[int],
+    status: socket.socket,
+) -> NoReturn:
     """Already in the PID namespace of the instance."""
     try:
-        _prepare([*stdio, status.fileno(), host.pidfd])
+        _prepare([*stdio, *groups, status.fileno(), host.pidfd], groups)
         with step("enter"):
             spaces = kernel.CLONE_NEWNS | kernel.CLONE_NEWNET | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
             kernel.setns(host.pidfd, spaces)
@@ -125,7 +134,7 @@ def _fail(status: socket.socket, at: str, why: str) -> NoReturn:
     os._exit(127)
 
 
-def _prepare(keep: Sequence[int]) -> None:
+def _prepare(keep: Sequence[int], groups: Sequence[int]) -> None:
     """A session of its own, and nothing of stack init's but what `keep` says; signals are its defaults already."""
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # until exec: this is still the memory of stack init
     os.setsid()
@@ -136,6 +145,10 @@ def _prepare(keep: Sequence[int]) -> None:
         after = fd + 1
     kernel.close_from(after)
     kernel.new_session_keyring()
+    with step("enter the cgroup"):
+        for fd in groups:
+            os.write(fd, b"0")  # the writer itself, whatever its pid is where
+            os.close(fd)
 
 
 def _connect(links: Sequence[Link], status: socket.socket, *, dns: bool, single: bool) -> None:

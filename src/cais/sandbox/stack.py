@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from cais.sandbox import addresses, dns, etc, init, kernel, ports, relay, wire
+from cais.sandbox import addresses, dns, etc, init, kernel, limits, ports, relay, wire
 from cais.sandbox.addresses import Subnet
 from cais.sandbox.api import Net, NetworkSpec, OnExit, PortSpec, Process, Refused, Root, Spawned
 from cais.sandbox.messages import (
@@ -60,6 +60,7 @@ class _Attached:
         self.links: list[Link] = []
         self.server: dns.Server | None = None
         self.host_gateway = False
+        self.group = limits.NO_GROUP
 
     @property
     def gateway(self) -> str:
@@ -122,6 +123,7 @@ class StackSandbox:
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
         ours, theirs = wire.pair()
         flags = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | (kernel.CLONE_NEWUSER if single else 0)
+        limits.sweep(name)
         gc.freeze()  # before the copy, so that neither process's collector makes shared pages its own
         try:
             pid = kernel.clone(flags)
@@ -361,10 +363,16 @@ class StackSandbox:
         self.names.remove(id)
         if held.server is not None:
             held.server.close()
+        held.group.close()
+        self._remove_group(held.group)
         for network, address in held.addresses.items():
             self.by_address.pop(str(address), None)
             if network in self.bridges:
                 self.bridges[network].subnet.release(address)
+
+    def _remove_group(self, group: limits.Group, tries: int = 20) -> None:
+        if not group.remove() and tries and self.loop is not None and not self.loop.is_closed():
+            self.loop.call_later(0.05, self._remove_group, group, tries - 1)
 
     # processes
 
@@ -374,6 +382,7 @@ class StackSandbox:
             raise Refused(f"start {id}", "it is running already")
         try:
             held = self._take(id, net)
+            held.group = limits.make(self.name, id, process)
             hostname = net.hostname or (os.uname().nodename if net.mode == "host" else _as_hostname(id))
             with_dns = net.mode == "bridge" and bool(net.attachments)
             mode = {"bridge": "new", "none": "new"}.get(net.mode, net.mode)
@@ -396,7 +405,7 @@ class StackSandbox:
                     files=tuple(made),
                     dns=with_dns,
                 ),
-                _stdio(stdio),
+                [*_stdio(stdio), *held.group.entries],
             )
         except (Refused, asyncio.CancelledError):
             if id in self.attached:
@@ -409,7 +418,7 @@ class StackSandbox:
         running = self._remember(id, fds)
         found = {network: str(address) for network, address in held.addresses.items()}
         self.names.add(id, net.attachments if held.addresses else (), found)
-        return Spawned(pid=running.pid, addresses=found, tty=fds.get("tty", -1), notes=done.notes)
+        return Spawned(pid=running.pid, addresses=found, tty=fds.get("tty", -1), notes=(*held.group.notes, *done.notes))
 
     def _serve_names(self, id: str, net: Net, held: _Attached, fds: dict[str, int]) -> None:
         udp, tcp = socket.socket(fileno=fds["udp"]), socket.socket(fileno=fds["tcp"])
@@ -422,7 +431,10 @@ class StackSandbox:
     async def enter(self, id: str, process: Process, stdio: tuple[int, int, int], token: str) -> Spawned:
         if token in self.running:
             raise Refused(f"enter {id}", f"the token {token} is in use")
-        done, fds = await self._ask(Enter(number=self._number(), id=id, token=token, process=process), _stdio(stdio))
+        groups = self.attached[id].group.entries if id in self.attached else ()
+        done, fds = await self._ask(
+            Enter(number=self._number(), id=id, token=token, process=process), [*_stdio(stdio), *groups]
+        )
         running = self._remember(token, fds)
         return Spawned(pid=running.pid, tty=fds.get("tty", -1), notes=done.notes)
 
@@ -512,6 +524,7 @@ class StackSandbox:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             await asyncio.shield(self.dead)
+            limits.sweep(self.name)
 
     def kill(self) -> None:
         """The same without a loop: for a caller that ends before it had one."""
