@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from cais.sandbox import kernel, nftables, wire
+from cais.sandbox import kernel, limits, nftables, wire
 from cais.sandbox.api import Refused
 
 
@@ -218,24 +218,13 @@ def _user_namespace_cure() -> str:
 
 
 def _cgroups() -> Finding:
-    version, folder = _cgroup_folder()
-    writable = bool(folder) and os.access(folder, os.W_OK)
-    detail = f"version {version}, {'delegated' if writable else 'not delegated'}" if version else "none"
-    follows = "limits of memory and CPU can be enforced" if writable else "limits of memory and CPU are not enforced"
-    return Finding("cgroups", writable, detail, follows)
-
-
-def _cgroup_folder() -> tuple[int, str]:
-    """Version, and the folder of this process in which groups may be made (cgroups(7))."""
-    with suppress(OSError):
-        with open("/proc/self/cgroup") as file:
-            rows = [line.rstrip("\n").split(":", 2) for line in file]
-        for number, controllers, path in rows:
-            if number == "0" and os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-                return 2, "/sys/fs/cgroup" + path
-            if "memory" in controllers.split(","):
-                return 1, "/sys/fs/cgroup/memory" + path
-    return 0, ""
+    version = 2 if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else 1 if os.path.isdir("/sys/fs/cgroup") else 0
+    writable = [name for name in ("memory", "cpu", "pids") if limits.base(name)]
+    detail = f"version {version}, {', '.join(writable) or 'nothing'} delegated" if version else "none"
+    follows = "limits of memory, CPU and processes are enforced"
+    if len(writable) < 3:
+        follows = "limits that are not delegated are not enforced, and said"
+    return Finding("cgroups", len(writable) == 3, detail, follows)
 
 
 def _subids(user: int) -> Finding:
