@@ -197,9 +197,10 @@ def _overlay_finding(state: str, user: int) -> Finding:
         try:
             outcome = _in_child(_overlay(folder), flags=user | kernel.CLONE_NEWNS)
         finally:
-            for path, _, _ in os.walk(folder):
-                with suppress(OSError):
-                    os.chmod(path, 0o700)  # overlayfs leaves work/work with mode 000
+            for path, names, _ in os.walk(folder):
+                for name in names:
+                    with suppress(OSError):
+                        os.chmod(f"{path}/{name}", 0o700)  # overlayfs leaves work/work with mode 000
             shutil.rmtree(folder, ignore_errors=True)
     good = f"roots of services are written under {parent}"
     bad = f"roots of services cannot be written under {parent}: put the state elsewhere (CAIS_STATE), not on overlayfs"
