@@ -17,7 +17,6 @@ services:
     healthcheck: {test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres], interval: 100ms, timeout: 5s, retries: 600}
   writer:
     image: postgres:16
-    user: postgres
     entrypoint: [bash, /writer.sh]
     volumes: ["./writer.sh:/writer.sh:ro", "acks:/acks"]
     environment: {PGHOST: db, PGUSER: postgres}
