@@ -32,6 +32,7 @@ EMBEDDED = Counter("clarifai_blocks_embedded_total", "Blocks that got a vector",
 REFUSED = Counter("clarifai_files_refused_total", "Files that could not be read as notes")
 SEARCHES = Histogram("clarifai_search_seconds", "Time of a search", buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5))
 WAITING = Gauge("clarifai_graph_waiting_notes", "Notes whose projection into Neo4j is due")
+RECOGNISE_EVERY = 15.0  # seconds between two looks whether the graph is still ours
 
 
 class Move(BaseModel):
@@ -45,17 +46,15 @@ class Problem(BaseModel):
 
 
 def create_app(pool: notes.Pool, driver: Driver, embedder: Embedder, token: str) -> FastAPI:
-    stopping = threading.Event()
+    projector = Projector(pool, driver)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         pool.open(wait=False)
-        projector = threading.Thread(target=keep_projecting, args=(pool, driver, stopping), daemon=True)
         projector.start()
         log.info("started", extra={"version": __version__, "embedding": embedder.name})
         yield
-        stopping.set()
-        projector.join(timeout=1)
+        projector.stop()
         pool.close(timeout=0.5)
         driver.close()
         log.info("stopped")
@@ -78,14 +77,6 @@ def create_app(pool: notes.Pool, driver: Driver, embedder: Embedder, token: str)
     @app.exception_handler(EmbeddingUnavailable)
     def model_away(_: Request, error: Exception) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, 503, {"Retry-After": "5"})
-
-    def project_now() -> str:
-        try:
-            graph.project(pool, driver)
-            return "written"
-        except graph.GRAPH_ERRORS as error:
-            log.warning("projection postponed", extra={"reason": str(error)})
-            return "pending"
 
     @app.get("/search")
     def find(
@@ -138,9 +129,9 @@ def create_app(pool: notes.Pool, driver: Driver, embedder: Embedder, token: str)
         if stored.changed:
             STORED.inc()
             EMBEDDED.labels("written").inc(stored.embedded)
-        state = project_now()
-        answer = stored._asdict() | {"note_id": str(stored.note_id), "graph": state}
+        answer = stored._asdict() | {"note_id": str(stored.note_id)}
         if stored.changed:
+            projector.wake()
             log.info("note stored", extra={"path": path, **answer})
         return JSONResponse(answer)
 
@@ -150,14 +141,16 @@ def create_app(pool: notes.Pool, driver: Driver, embedder: Embedder, token: str)
         DELETED.inc(found)
         if found:
             log.info("note deleted", extra={"path": path})
-        return {"deleted": found, "graph": project_now()}
+            projector.wake()
+        return {"deleted": found}
 
     @app.post("/moves", dependencies=writes)
     def move(body: Move) -> dict[str, Any]:
         moved = notes.move_note(pool, body.old, body.new)
         if moved:
             log.info("note moved", extra={"path": body.new, "was": body.old})
-        return {"moved": moved, "graph": project_now()}
+        projector.wake()
+        return {"moved": moved}
 
     @app.put("/problems", dependencies=writes)
     def report(body: Problem) -> dict[str, bool]:
@@ -174,7 +167,8 @@ def create_app(pool: notes.Pool, driver: Driver, embedder: Embedder, token: str)
     @app.post("/maintenance/merge-concepts", dependencies=writes)
     def merge_concepts() -> dict[str, Any]:
         merged = maintenance.merge_concepts(pool, embedder)
-        return {"merged": merged, "graph": project_now()}
+        projector.wake()
+        return {"merged": merged}
 
     @app.get("/digest")
     def digest(since: datetime, until: datetime) -> dict[str, Any]:
@@ -219,18 +213,44 @@ def ask_neo4j(driver: Driver) -> str | None:
     return None
 
 
-def keep_projecting(pool: notes.Pool, driver: Driver, stopping: threading.Event) -> None:
-    """Writes into the graph what a crash or an absence of Neo4j left undone."""
-    recognised = 0.0
-    while not stopping.is_set():
-        try:
-            if time.monotonic() - recognised > 15:
-                graph.recognise(pool, driver)
-                recognised = time.monotonic()
-            if done := graph.project(pool, driver):
-                log.info("graph caught up", extra={"notes": done})
-        except (*graph.GRAPH_ERRORS, PostgresError, PoolTimeout) as error:
-            log.debug("graph waits", extra={"reason": str(error)})
-        except Exception:
-            log.exception("projection failed")
-        stopping.wait(1)
+class Projector:
+    """The thread that writes into the graph: soon after a change, and what an absence of Neo4j or a crash left undone
+    once a second. Changes that come while it writes are written together next."""
+
+    def __init__(self, pool: notes.Pool, driver: Driver) -> None:
+        self.pool, self.driver = pool, driver
+        self.due, self.stopping = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self.run, name="projector", daemon=True)
+        self.recognised = float("-inf")
+
+    def start(self) -> None:
+        self.thread.start()
+
+    def wake(self) -> None:
+        self.due.set()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.due.set()
+        self.thread.join(timeout=1)
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            self.due.clear()
+            try:
+                self.once()
+            except (*graph.GRAPH_ERRORS, PostgresError, PoolTimeout) as error:
+                log.debug("graph waits", extra={"reason": str(error)})
+                self.stopping.wait(0.5)
+            except Exception:
+                log.exception("projection failed")
+                self.stopping.wait(1)
+            self.due.wait(1)
+
+    def once(self) -> None:
+        if time.monotonic() - self.recognised > RECOGNISE_EVERY:
+            graph.recognise(self.pool, self.driver)
+            self.recognised = time.monotonic()
+        if done := graph.project(self.pool, self.driver):
+            log.info("graph written", extra={"notes": done})
+            self.due.set()

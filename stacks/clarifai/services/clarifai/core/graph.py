@@ -1,12 +1,12 @@
 """The graph in Neo4j: a projection of Postgres, written note by note, and made again whenever it is not ours.
 
-`project` is called after every change and once a second: what could not be written while Neo4j was away, or was cut
-off by a crash between the two databases, is written then (Postgres remembers which version of a note the graph shows).
+A thread of core calls `project` after every change and once a second: what could not be written while Neo4j was away,
+or was cut off by a crash between the two databases, is written then. Postgres remembers which version of a note the
+graph shows.
 """
 
 import logging
 from typing import Any
-from uuid import UUID
 
 from neo4j import Driver, GraphDatabase, ManagedTransaction
 from neo4j.exceptions import DriverError, Neo4jError
@@ -58,25 +58,22 @@ def recognise(pool: Pool, driver: Driver) -> None:
 
 def project(pool: Pool, driver: Driver) -> int:
     """Brings the graph up to date; gives the number of notes written or removed."""
-    done = 0
     with pool.connection() as connection:
         if waiting(connection) == 0:
             return 0
+        # One projector at a time, and what it reads stays the newest until it has written it.
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [PROJECTOR])
-        for row in connection.execute("SELECT id FROM note_gone").fetchall():
-            with driver.session() as session:
-                session.execute_write(forget, str(row["id"]))
-            connection.execute("DELETE FROM note_gone WHERE id = %s", [row["id"]])
-            done += 1
+        gone = [str(row["id"]) for row in connection.execute("SELECT id FROM note_gone").fetchall()]
         notes = connection.execute(
-            "SELECT id, path, title, version FROM note WHERE graph_version < version ORDER BY updated_at LIMIT 500"
+            "SELECT id::text, path, title, version FROM note WHERE graph_version < version"
+            " ORDER BY updated_at LIMIT 200"
         ).fetchall()
-        for note in notes:
-            with driver.session() as session:
-                session.execute_write(write, note, *picture(connection, note["id"]))
-            connection.execute("UPDATE note SET graph_version = %s WHERE id = %s", [note["version"], note["id"]])
-            done += 1
-    return done
+        with driver.session() as session:
+            session.execute_write(write, gone, notes, *picture(connection, [note["id"] for note in notes]))
+        connection.execute("DELETE FROM note_gone WHERE id = ANY(%s::uuid[])", [gone])
+        with connection.cursor() as cursor:
+            cursor.executemany("UPDATE note SET graph_version = %(version)s WHERE id = %(id)s", notes)
+    return len(gone) + len(notes)
 
 
 def waiting(connection: Connection[DictRow]) -> int:
@@ -86,78 +83,63 @@ def waiting(connection: Connection[DictRow]) -> int:
     return int(row["n"]) if row else 0
 
 
-def picture(connection: Connection[DictRow], note_id: UUID) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Blocks and claims of a note as Postgres has them, with text ids, as Cypher takes them."""
+def picture(connection: Connection[DictRow], notes: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Blocks and claims of these notes as Postgres has them, with text ids, as Cypher takes them."""
     blocks = connection.execute(
-        "SELECT id::text, position, kind, section FROM block WHERE note_id = %s", [note_id]
+        "SELECT id::text, note_id::text AS note, position, kind, section FROM block WHERE note_id = ANY(%s::uuid[])",
+        [notes],
     ).fetchall()
     claims = connection.execute(
         "SELECT c.id::text, c.block_id::text AS block, c.text,"
         " coalesce(array_agg(k.key) FILTER (WHERE k.key IS NOT NULL), '{}') AS keys,"
         " coalesce(array_agg(k.label) FILTER (WHERE k.key IS NOT NULL), '{}') AS labels"
         " FROM claim c JOIN block b ON b.id = c.block_id LEFT JOIN mention m ON m.claim_id = c.id"
-        " LEFT JOIN concept k ON k.key = m.concept_key WHERE b.note_id = %s GROUP BY c.id",
-        [note_id],
+        " LEFT JOIN concept k ON k.key = m.concept_key WHERE b.note_id = ANY(%s::uuid[]) GROUP BY c.id",
+        [notes],
     ).fetchall()
     return blocks, claims
 
 
+MENTIONED_UNTIL_NOW = """
+MATCH (n:Note)-[:HAS]->(:Block)-[:STATES]->(:Claim)-[:MENTIONS]->(k:Concept) WHERE n.id IN $notes
+RETURN collect(DISTINCT k.key) AS keys
+"""
+DROP_CLAIMS = """
+MATCH (n:Note)-[:HAS]->(:Block)-[:STATES]->(c:Claim) WHERE n.id IN $notes AND NOT c.id IN $stay DETACH DELETE c
+"""
+DROP_BLOCKS = "MATCH (n:Note)-[:HAS]->(b:Block) WHERE n.id IN $notes AND NOT b.id IN $stay DETACH DELETE b"
+DROP_NOTES = "MATCH (n:Note) WHERE n.id IN $gone DETACH DELETE n"
+WRITE_NOTES = "UNWIND $notes AS row MERGE (n:Note {id: row.id}) SET n.path = row.path, n.title = row.title"
+WRITE_BLOCKS = """
+UNWIND $blocks AS row MATCH (n:Note {id: row.note}) MERGE (b:Block {id: row.id})
+SET b.position = row.position, b.kind = row.kind, b.section = row.section MERGE (n)-[:HAS]->(b)
+"""
+WRITE_CLAIMS = """
+UNWIND $claims AS row MATCH (b:Block {id: row.block}) MERGE (c:Claim {id: row.id}) SET c.text = row.text
+MERGE (b)-[:STATES]->(c) WITH c, row UNWIND range(0, size(row.keys) - 1) AS i
+MERGE (k:Concept {key: row.keys[i]}) SET k.label = row.labels[i] MERGE (c)-[:MENTIONS]->(k)
+"""
+DROP_MENTIONS = """
+UNWIND $claims AS row MATCH (:Claim {id: row.id})-[m:MENTIONS]->(k:Concept) WHERE NOT k.key IN row.keys DELETE m
+"""
+DROP_ORPHANS = "MATCH (k:Concept) WHERE k.key IN $keys AND NOT EXISTS { (k)<-[:MENTIONS]-(:Claim) } DELETE k"
+
+
 def write(
-    transaction: ManagedTransaction, note: dict[str, Any], blocks: list[dict[str, Any]], claims: list[dict[str, Any]]
+    transaction: ManagedTransaction,
+    gone: list[str],
+    notes: list[dict[str, Any]],
+    blocks: list[dict[str, Any]],
+    claims: list[dict[str, Any]],
 ) -> None:
-    note_id = str(note["id"])
-    before = drop_claims(transaction, note_id, [claim["id"] for claim in claims])
-    transaction.run(
-        "MATCH (:Note {id: $id})-[:HAS]->(b:Block) WHERE NOT b.id IN $stay DETACH DELETE b",
-        id=note_id,
-        stay=[block["id"] for block in blocks],
-    )
-    transaction.run(
-        "MERGE (n:Note {id: $id}) SET n.path = $path, n.title = $title WITH n UNWIND $blocks AS row"
-        " MERGE (b:Block {id: row.id}) SET b.position = row.position, b.kind = row.kind, b.section = row.section"
-        " MERGE (n)-[:HAS]->(b)",
-        id=note_id,
-        path=note["path"],
-        title=note["title"],
-        blocks=blocks,
-    )
-    transaction.run(
-        "UNWIND $claims AS row MATCH (b:Block {id: row.block}) MERGE (c:Claim {id: row.id}) SET c.text = row.text"
-        " MERGE (b)-[:STATES]->(c) WITH c, row"
-        " UNWIND range(0, size(row.keys) - 1) AS i"
-        " MERGE (k:Concept {key: row.keys[i]}) SET k.label = row.labels[i] MERGE (c)-[:MENTIONS]->(k)",
-        claims=claims,
-    )
-    transaction.run(
-        "UNWIND $claims AS row MATCH (:Claim {id: row.id})-[m:MENTIONS]->(k:Concept)"
-        " WHERE NOT k.key IN row.keys DELETE m",
-        claims=claims,
-    )
-    drop_orphans(transaction, before)
-
-
-def forget(transaction: ManagedTransaction, note_id: str) -> None:
-    before = drop_claims(transaction, note_id, [])
-    transaction.run("MATCH (n:Note {id: $id}) OPTIONAL MATCH (n)-[:HAS]->(b:Block) DETACH DELETE b, n", id=note_id)
-    drop_orphans(transaction, before)
-
-
-def drop_claims(transaction: ManagedTransaction, note_id: str, stay: list[str]) -> list[str]:
-    """Removes the claims the note no longer states; gives the concepts it mentioned until now."""
-    found = transaction.run(
-        "MATCH (:Note {id: $id})-[:HAS]->(:Block)-[:STATES]->(:Claim)-[:MENTIONS]->(k:Concept)"
-        " RETURN collect(DISTINCT k.key) AS keys",
-        id=note_id,
-    ).single(strict=True)
-    transaction.run(
-        "MATCH (:Note {id: $id})-[:HAS]->(:Block)-[:STATES]->(c:Claim) WHERE NOT c.id IN $stay DETACH DELETE c",
-        id=note_id,
-        stay=stay,
-    )
-    return list(found["keys"])
-
-
-def drop_orphans(transaction: ManagedTransaction, keys: list[str]) -> None:
-    transaction.run(
-        "MATCH (k:Concept) WHERE k.key IN $keys AND NOT EXISTS { (k)<-[:MENTIONS]-(:Claim) } DELETE k", keys=keys
-    )
+    """The notes become what Postgres says, the gone ones nothing; concepts nobody mentions any more go with them."""
+    touched = [*gone, *(note["id"] for note in notes)]
+    before = transaction.run(MENTIONED_UNTIL_NOW, notes=touched).single(strict=True)["keys"]
+    transaction.run(DROP_CLAIMS, notes=touched, stay=[claim["id"] for claim in claims])
+    transaction.run(DROP_BLOCKS, notes=touched, stay=[block["id"] for block in blocks])
+    transaction.run(DROP_NOTES, gone=gone)
+    transaction.run(WRITE_NOTES, notes=[{key: note[key] for key in ("id", "path", "title")} for note in notes])
+    transaction.run(WRITE_BLOCKS, blocks=blocks)
+    transaction.run(WRITE_CLAIMS, claims=claims)
+    transaction.run(DROP_MENTIONS, claims=claims)
+    transaction.run(DROP_ORPHANS, keys=before)
