@@ -242,6 +242,16 @@ def test_what_cannot_be_honoured_names_its_line(kitchen: Kitchen, line: str, wor
     assert words in found.message and found.span is not None and found.span.line == 2
 
 
+def test_faults_that_need_no_base_are_told_together_before_anything_is_fetched(kitchen: Kitchen) -> None:
+    with pytest.raises(Faults) as error:
+        kitchen.build(
+            "FROM base\nCOPY nowhere /\nRUN --mount=type=ssh true\nEXPOSE x\nFROM base AS unneeded\nEXPOSE y\n",
+            target="0",
+        )
+    assert [d.span.line for d in error.value.found if d.span] == [2, 3, 4]
+    assert kitchen.asked == []
+
+
 def test_a_fully_cached_build_imports_no_event_loop_and_no_sandbox(kitchen: Kitchen, tmp_path: Path) -> None:
     kitchen.write("f", "x")
     kitchen.build("FROM base\nWORKDIR /a\nCOPY f /f\n")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cais.build.copy import change_mode
-from cais.diag.api import CaisError
+from cais.diag.api import CaisError, Faults
 from cais.model.image import Image
 
 from .conftest import Kitchen
@@ -67,17 +67,25 @@ def test_dockerignore_hides_and_excepts(kitchen: Kitchen, tree_of: Tree) -> None
 def test_a_source_that_dockerignore_hides_says_so(kitchen: Kitchen) -> None:
     kitchen.write(".dockerignore", "*.env\n")
     kitchen.write("prod.env", "x")
-    with pytest.raises(CaisError, match=r"excluded by \.dockerignore") as error:
+    with pytest.raises(Faults) as error:
         kitchen.build("FROM base\nCOPY prod.env /x\n")
-    assert error.value.span is not None and error.value.span.line == 2
+    (found,) = error.value.found
+    assert "excluded by .dockerignore" in found.message and found.span is not None and found.span.line == 2
 
 
 def test_a_missing_source_is_named_with_its_place_and_the_nearest_name(kitchen: Kitchen) -> None:
     kitchen.write("requirements.txt")
-    with pytest.raises(CaisError, match=r"requirement\.txt is not in the build context") as error:
-        kitchen.build("FROM base\nRUN true\nCOPY requirement.txt /\n".replace("RUN true\n", "\n"))
-    assert error.value.span is not None and (error.value.span.line, error.value.span.column) == (3, 6)
-    assert "requirements.txt" in error.value.hint
+    with pytest.raises(Faults) as error:
+        kitchen.build("FROM base\nRUN false\nCOPY requirement.txt a /\n")
+    first, second = error.value.found  # before the RUN is tried
+    assert first.message.startswith("requirement.txt is not in the build context") and "requirements.txt" in first.hint
+    assert first.span is not None and (first.span.line, first.span.column) == (3, 6)
+    assert second.span is not None and (second.span.line, second.span.column) == (3, 22)
+
+
+def test_a_missing_source_that_a_variable_names_is_told_with_its_value(kitchen: Kitchen) -> None:
+    with pytest.raises(CaisError, match="nowhere is not in the build context"):
+        kitchen.build("FROM base\nENV F=nowhere\nCOPY $F /\n")
 
 
 def test_links_inside_a_directory_stay_links_and_a_named_link_is_followed_inside_the_context(

@@ -18,6 +18,7 @@ from cais.build.context import Hashes, NoSource, Tree
 from cais.build.copy import CannotCopy, Writer
 from cais.build.layers import Layers, digest
 from cais.build.stages import Stage, Stages
+from cais.build.vet import vet
 from cais.build.view import View
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.model.image import FIDELITY_ORDER, Image, ImageConfig
@@ -172,6 +173,10 @@ class Plan:
         self.hashes = Hashes(str(cache_home() / "build" / "hashes" / f"{digest(request.context)[:20]}.json"))
         self.images: dict[str, Image] = {}
         self.trees: dict[str, Tree] = {}
+        context = self._context_tree("", request.context, self.ignore)
+        wrong = vet(self.stages, context, args=self.args, network=request.network)
+        if wrong:
+            raise Faults([*self.stages.found, *wrong])
         self.numbers = self._count()
         self.warned: set[tuple[str, str]] = set()
         self.reset()
@@ -354,7 +359,7 @@ class Plan:
 
     def empty(self) -> str:
         """A layer with nothing in it: what `scratch` looks like to overlayfs, which wants one at least."""
-        path = self.layers.home / "empty" / "fs"
+        path = private_dir(self.layers.home) / "empty" / "fs"
         path.mkdir(mode=0o755, parents=True, exist_ok=True)
         return str(path)
 

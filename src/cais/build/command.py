@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from cais.build import mounts as asking
-from cais.build.config import fault
+from cais.build.config import Scope, fault
 from cais.build.context import Found, NoSource
 from cais.build.copy import How, Writer, copy
 from cais.build.layers import digest
@@ -36,7 +36,7 @@ async def run(walker: _Walker, instruction: Instruction, step: Step) -> None:
     scope = walker.scope
     argv, script = _argv(walker, instruction)
     asked = asking.read(instruction, scope)
-    network = _network(walker, instruction)
+    network = network_of(instruction, scope, walker.plan.request.network)
     env = scope.variables()
     quiet = {n: v for n, v in walker.plan.args.items() if n.upper() in PROXIES}
     key = digest(
@@ -77,9 +77,9 @@ def _argv(walker: _Walker, instruction: Instruction) -> tuple[tuple[str, ...], S
     return (*shell, whole), None
 
 
-def _network(walker: _Walker, instruction: Instruction) -> str:
-    wanted = walker.scope.expand(instruction.flag("network") or "", instruction.span)
-    allowed = walker.plan.request.network
+def network_of(instruction: Instruction, scope: Scope, allowed: str) -> str:
+    """`default`, `none` or `host`; `allowed` is the compose file's `build.network`."""
+    wanted = scope.expand(instruction.flag("network") or "", instruction.span)
     if instruction.flag("security") == "insecure":
         raise fault(
             "dockerfile-security",

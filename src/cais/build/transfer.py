@@ -21,6 +21,10 @@ _URL = re.compile(r"https?://", re.I)
 _GIT = re.compile(r"(git@|git://|ssh://)|https?://\S+\.git(#|\?|$)", re.I)
 
 
+def is_remote(text: str) -> bool:
+    return bool(_URL.match(text) or _GIT.match(text))
+
+
 async def transfer(walker: _Walker, instruction: Instruction, step: Step) -> None:
     scope = walker.scope
     words = [Word(scope.expand(word.text, word.span), word.span) for word in instruction.words]
