@@ -92,9 +92,9 @@ def left_after_kill(project: Any, before: set[str], seconds: float = 5.0) -> lis
 
 def acknowledged_and_kept(project: Any) -> tuple[set[int], set[int]]:
     """Row numbers the writer saw acknowledged, and those in the table now (the stack is up)."""
-    acks = project.exec("db", "psql", "-U", "postgres", "-qAt", "-c", "select n from t").stdout.split()
-    listed = project.run("exec", "-T", "writer", "cat", "/acks/list", check=False).stdout.split()
-    return {int(n) for n in listed if n.isdigit()}, {int(n) for n in acks}
+    listed = project.exec("writer", "cat", "/acks/list").stdout  # first: the writer goes on meanwhile
+    kept = project.exec("db", "psql", "-U", "postgres", "-qAt", "-c", "select n from t").stdout
+    return {int(n) for n in listed.split("\n")[:-1] if n}, {int(n) for n in kept.split()}
 
 
 def run_and_kill(project: Any, verb: list[str], delay: float) -> None:
