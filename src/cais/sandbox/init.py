@@ -105,8 +105,7 @@ class Init:
 
     def _become_daemon(self) -> None:
         os.setsid()  # ^C at the terminal is the supervisor's business
-        kernel.set_name("cais-init")
-        kernel.scrub_environment()
+        kernel.scrub_environment("cais-init")
         os.chdir("/")
         os.umask(0o022)
         signal.set_wakeup_fd(-1)

@@ -275,17 +275,22 @@ def set_capabilities(keep: Iterable[int]) -> None:
     _check(_libc.capset(header, data))
 
 
-def scrub_environment() -> None:
-    """Forget the environment this process was started with, also where /proc/PID/environ shows it.
+def scrub_environment(name: str) -> None:
+    """Forget the environment and the arguments this process was started with, also where /proc/PID/environ and
+    /proc/PID/cmdline show them; `name` is all that is left.
 
-    proc(5): /proc/PID/environ is the memory the kernel filled at exec; its place is in fields 50, 51 of stat.
+    proc(5): both are the memory the kernel filled at exec; its place is in fields 48 to 51 of /proc/PID/stat.
     """
     os.environ.clear()
     with open("/proc/self/stat") as file:
         fields = file.read().rpartition(")")[2].split()
-    start, end = int(fields[47]), int(fields[48])
-    if 0 < start < end:
-        ctypes.memset(start, 0, end - start)
+    arguments, arguments_end, environment, environment_end = (int(field) for field in fields[45:49])
+    if 0 < environment < environment_end:
+        ctypes.memset(environment, 0, environment_end - environment)
+    if 0 < arguments < arguments_end:
+        size = arguments_end - arguments
+        ctypes.memmove(arguments, name.encode()[: size - 1].ljust(size, b"\0"), size)
+    set_name(name)
 
 
 def fake_chown() -> None:

@@ -345,7 +345,7 @@ def _reap_for(status: socket.socket, *, tty: bool) -> None:
         return
     status.close()
     os.closerange(0, 1024)
-    kernel.set_name("docker-init")
+    kernel.set_name("docker-init")  # what `ps` shows in Docker
     every = signal.valid_signals() - {signal.SIGTTIN, signal.SIGTTOU}
     signal.pthread_sigmask(signal.SIG_SETMASK, every)
     while True:
