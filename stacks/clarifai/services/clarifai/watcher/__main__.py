@@ -102,8 +102,9 @@ class Watcher:
             for old, new in changes.moved:
                 self.core.call("POST", "/moves", {"old": old, "new": new})
         except (OSError, CoreAway, CoreRefused) as error:
+            if self.trouble != str(error):
+                log.info("waiting", extra={"reason": str(error)})
             self.trouble = str(error)
-            log.info("waiting", extra={"reason": str(error)})
             return False
         for path in (*changes.changed, *changes.deleted, *solved):
             if path not in self.refused or self.refused[path] != here.get(path, "gone"):
@@ -123,10 +124,11 @@ class Watcher:
                 log.warning("move refused", extra={"path": shown(move[1]), "reason": str(error)})
                 self.rescan.set()
             except CoreAway as error:
-                # The comparison after core is back finds the rename by its content.
-                log.info("core is away", extra={"reason": str(error)})
+                # Nothing overtakes a rename: sent first, the new path would become a new note.
+                log.info("core is away", extra={"path": shown(move[1]), "reason": str(error)})
                 self.trouble = str(error)
                 self.rescan.set()
+                return
             self.agenda.move_done()
         for path in self.agenda.take():
             if self.stopping.is_set():
