@@ -36,10 +36,14 @@ def send(channel: socket.socket, body: bytes, fds: Sequence[int] = ()) -> None:
 def receive(channel: socket.socket) -> tuple[bytes, list[int]] | None:
     """The next message and its descriptors, all close-on-exec; None when the other end is gone."""
     try:
-        # not socket.recv_fds: Python 3.11 ignores the flags it is given
-        packet, ancillary, _, _ = channel.recvmsg(
-            _PACKET + 1, socket.CMSG_SPACE(_MAX_FDS * _INT), socket.MSG_CMSG_CLOEXEC
-        )
+        packet, ancillary = _packet(channel)
+    except ConnectionResetError:
+        # The other end closed with something unread. The kernel tells that once, before what it had sent (a report
+        # of why it ended): ask again.
+        try:
+            packet, ancillary = _packet(channel)
+        except ConnectionError:
+            return None
     except ConnectionError:
         return None
     fds: list[int] = []
@@ -59,3 +63,10 @@ def receive(channel: socket.socket) -> tuple[bytes, list[int]] | None:
         return body, fds
     finally:
         os.close(held)
+
+
+def _packet(channel: socket.socket) -> tuple[bytes, list[tuple[int, int, bytes]]]:
+    # Not socket.recv_fds: Python 3.11 ignores the flags it is given.
+    space = socket.CMSG_SPACE(_MAX_FDS * _INT)
+    packet, ancillary, _, _ = channel.recvmsg(_PACKET + 1, space, socket.MSG_CMSG_CLOEXEC)
+    return packet, ancillary
