@@ -42,13 +42,14 @@ console() {
         --home-dir="$NEO4J_HOME" --config-dir="$NEO4J_CONF" --console-mode
 }
 
+# By the command line, which everyone may read; /proc/PID/exe is only its owner's.
 running() {
-    local exe
-    for exe in /proc/[0-9]*/exe; do
-        if [[ $(readlink "$exe" 2>/dev/null) == "$JAVA_HOME/bin/java" ]] &&
-            tr '\0' '\n' <"${exe%/exe}/cmdline" | grep -qx -- --console-mode; then
-            exe=${exe#/proc/}
-            printf '%s' "${exe%/exe}"
+    local file words
+    for file in /proc/[0-9]*/cmdline; do
+        mapfile -d '' -t words <"$file" 2>/dev/null || continue
+        if [[ ${words[0]-} == "$JAVA_HOME/bin/java" && ${words[-1]} == --console-mode ]]; then
+            file=${file#/proc/}
+            printf '%s' "${file%/cmdline}"
             return 0
         fi
     done

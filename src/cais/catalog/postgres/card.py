@@ -132,7 +132,7 @@ def recipe(ref: ImageRef, service: Service | None) -> Recipe:
         FileIn("/usr/local/bin/docker-entrypoint.sh", _text("entrypoint.sh"), 0o755),
         DirIn("/docker-entrypoint-initdb.d"),
         DirIn("/var/lib/postgresql", 0o1777 if taken >= 18 else 0o755, 999, 999),
-        DirIn("/run/postgresql", 0o3775, 999, 999),
+        DirIn("/run/postgresql", 0o3777, 999, 999),
     ]
     if taken < 18:
         files.append(DirIn(data, 0o1777, 999, 999))
