@@ -36,7 +36,12 @@ def parse(text: str, span: Span | None = None) -> ImageRef:
     name, colon, tag = rest.rpartition(":")
     if not colon or "/" in tag:
         name, tag = rest, ""
-    if not _NAME.fullmatch(name) or (tag and not _TAG.fullmatch(tag)) or (digest and not _DIGEST.fullmatch(digest)):
+    if (
+        text.endswith(":")
+        or not _NAME.fullmatch(name)
+        or (tag and not _TAG.fullmatch(tag))
+        or (digest and not _DIGEST.fullmatch(digest))
+    ):
         why = "names are lower case" if name != name.lower() else "write name:tag or registry/name:tag"
         raise CaisError(f"cannot read the image reference {text!r}: {why}", span=span)
     # Official images keep their `library/` in mirrors: mirror.example/docker/library/python.

@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeVar
 from cais import __version__
 from cais.diag.api import CaisError
 
-CONNECT_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 6.0
 READ_TIMEOUT = 30.0
 PAUSES = (0.3, 1.0, 2.5)  # between the four tries
 CHUNK = 256 * 1024
@@ -152,8 +152,10 @@ def _retry(url: str, what: str, once: Callable[[], T]) -> T:
         if pause >= 0:
             time.sleep(min(max(wait, pause), 20.0))
     verb = "kept failing" if answered else "does not answer"
+    proxy = proxy_for(urllib.parse.urlsplit(url).scheme, host_of(url))
+    through = f" through the proxy {_bare(proxy)}" if proxy else ""
     raise Silent(
-        f"cannot fetch {what}: {host_of(url)} {verb} ({why}; tried {len(PAUSES) + 1} times)",
+        f"cannot fetch {what}: {host_of(url)} {verb}{through} ({why}; tried {len(PAUSES) + 1} times)",
         hint="check the network and the proxy settings; what is already in the cache needs neither",
     )
 

@@ -20,8 +20,8 @@ PROGRAM_LAYOUT = 1
 SEEDS = ("usr-is-merged", "apt", "adduser", "ca-certificates", "netbase", "tzdata")
 # What Python, Node and the wheels of PyPI link against (manylinux leaves some of these to the system).
 COMMON = (
-    "libbz2-1.0", "libcrypt1", "libexpat1", "libffi8", "libgcc-s1", "libgomp1", "liblzma5", "libncursesw6",
-    "libsqlite3-0", "libstdc++6", "libuuid1", "zlib1g",
+    "libatomic1", "libbz2-1.0", "libcrypt1", "libexpat1", "libffi8", "libgcc-s1", "libgomp1", "liblzma5",
+    "libncursesw6", "libsqlite3-0", "libstdc++6", "libuuid1", "zlib1g",
 )  # fmt: skip
 LIBRARIES: dict[str, tuple[str, ...]] = {
     "bookworm": ("libssl3", "libreadline8", "libgdbm6"),

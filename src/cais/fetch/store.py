@@ -42,8 +42,9 @@ def tree(kind: str, name: str, make: Callable[[Path], None], *, what: str = "") 
             scratch.mkdir(mode=0o755)
             scratch.chmod(0o755)  # it becomes the / of services, whatever the caller's umask
             try:
-                make(scratch)
-                scratch.rename(final)
+                with explained(what):  # here, while the disk is still as full as it was
+                    make(scratch)
+                    scratch.rename(final)
             except BaseException:
                 remove(scratch)
                 raise

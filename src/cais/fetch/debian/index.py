@@ -130,6 +130,7 @@ class Index:
 _PRIORITY = {"required": 0, "important": 1, "standard": 2, "optional": 3}
 
 _loaded: dict[str, Index] = {}
+_silent: dict[str, http.Silent] = {}
 _locks: dict[str, threading.Lock] = {}
 _guard = threading.Lock()
 
@@ -144,14 +145,20 @@ def load(suite: str, *, refresh: bool = False, progress: Callable[[str, int, int
     with lock:
         if not refresh and suite in _loaded:
             return _loaded[suite]
+        if suite in _silent:  # who waited for the lock meanwhile need not find out once more
+            raise _silent[suite]
         with store.explained(f"the index of Debian {suite}"), store.locked(f"debian-{suite}"):
             apt = sources.read()
             for scheme, proxy in apt.proxies:
                 for base in (apt.archive, apt.security):
                     http.use_proxy(scheme, http.host_of(base), proxy)
             archives = sources.archives(suite, apt)
-            with ThreadPoolExecutor(len(archives)) as pool:
-                files = list(pool.map(lambda a: (a.base, _packages(a, apt, refresh, progress)), archives))
+            try:
+                with ThreadPoolExecutor(len(archives)) as pool:
+                    files = list(pool.map(lambda a: (a.base, _packages(a, apt, refresh, progress)), archives))
+            except http.Silent as err:
+                _silent[suite] = err
+                raise
             index = Index(suite, files)
         _loaded[suite] = index
         return index
@@ -160,6 +167,7 @@ def load(suite: str, *, refresh: bool = False, progress: Callable[[str, int, int
 def forget() -> None:
     """Give back the memory the indexes take (about 90 MB each); call it when everything is fetched."""
     _loaded.clear()
+    _silent.clear()
 
 
 def _packages(
@@ -224,7 +232,7 @@ def verified(signed: bytes, suite: str, *, check_dates: bool) -> str:
     """The signed text of an InRelease file; raises CaisError unless one of our keys signed it for this suite."""
     import pysequoia
 
-    certs = keys()
+    certs = certificates()
     try:
         result = pysequoia.verify(bytes=signed, store=lambda _: certs)
     except Exception:  # the wheel raises its own errors as RuntimeError and friends
@@ -254,7 +262,7 @@ def verified(signed: bytes, suite: str, *, check_dates: bool) -> str:
 _keys: list[object] = []
 
 
-def keys() -> list[object]:
+def certificates() -> list[object]:
     """The certificates this package ships (keys/README.md)."""
     if not _keys:
         import pysequoia

@@ -1,0 +1,54 @@
+"""Alpine's tags on Debian: apk by its table, BusyBox's words for users and groups."""
+
+import in_image
+import pytest
+
+pytestmark = pytest.mark.real
+
+
+def test_users_and_groups_are_made_as_busybox_makes_them() -> None:
+    said = in_image.run(
+        "python:3.11-alpine",
+        "sh",
+        "-ec",
+        "addgroup -S app; adduser -S -D -H -G app -u 555 app; id app; "
+        "adduser -D -h /srv/dev -s /bin/ash dev; id dev; ls -d /srv/dev; "
+        "addgroup -g 1234 extra; addgroup dev extra; id -G dev; "
+        "adduser -SDHG app other; id -gn other; "
+        "adduser --system --group --quiet --home /nonexistent --no-create-home deb; id -gn deb; "
+        "deluser other; id other 2>/dev/null || echo gone; getent passwd app dev",
+    ).stdout.splitlines()
+    assert said == [
+        "uid=555(app) gid=999(app) groups=999(app)",
+        "uid=1000(dev) gid=1000(dev) groups=1000(dev)",
+        "/srv/dev",
+        "1000 1234",
+        "app",
+        "deb",
+        "gone",
+        "app:x:555:999::/home/app:/usr/sbin/nologin",
+        "dev:x:1000:1000::/srv/dev:/bin/ash",
+    ]
+
+
+def test_apk_adds_and_takes_away_by_its_table() -> None:
+    said = in_image.run(
+        "alpine:3.20",
+        "sh",
+        "-ec",
+        "apk update; apk add --no-cache --virtual .build gcc musl-dev curl=8.9-r0 >/dev/null 2>&1; gcc --version | head -1; "
+        "apk del .build >/dev/null 2>&1; command -v gcc || echo gone; apk add bash tzdata; "
+        "apk add -q su-exec >/dev/null 2>&1; su-exec nobody id -un; wget --version | head -1",
+        timeout=500,
+    ).stdout.splitlines()
+    assert said[0].startswith("gcc (Debian")
+    assert said[1:3] == ["gone", "nobody"]
+    assert said[3].startswith("GNU Wget")
+
+
+def test_a_name_that_is_not_in_the_table_is_an_error_with_the_way_out() -> None:
+    done = in_image.run("alpine:3.20", "sh", "-c", "apk add --no-cache curl frobnicator", check=False)
+    assert done.returncode == 1
+    assert "cannot install frobnicator" in done.stdout
+    assert "use the image's Debian tag" in done.stdout
+    assert "Setting up" not in done.stdout, "nothing is installed when one name is unknown"

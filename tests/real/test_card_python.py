@@ -1,0 +1,71 @@
+"""`python:…`: the interpreter of that version, with pip in charge of /usr/local, as in the official image."""
+
+import in_image
+import pytest
+
+pytestmark = pytest.mark.real
+
+_CHECK = """
+import asyncio, bz2, ctypes, ctypes.util, curses, dbm.gnu, lzma, readline, sqlite3, ssl, sys, sysconfig, uuid, zlib
+assert sys.executable == "/usr/local/bin/python", sys.executable
+assert sys.prefix == "/usr/local"
+assert sysconfig.get_path("purelib") == f"/usr/local/lib/python3.{sys.version_info.minor}/site-packages"
+assert ctypes.util.find_library("c") == "libc.so.6"
+assert asyncio.__cached__ and __import__("os").path.exists(asyncio.__cached__)
+print(f"{sys.version_info.major}.{sys.version_info.minor}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("tag", "version"),
+    [
+        ("3.11-slim", "3.11"),
+        ("3.12-slim", "3.13"),
+        ("3.13-slim", "3.13"),
+        ("3.14-slim", "3.14"),
+        ("3.13-alpine", "3.13"),
+    ],
+)
+def test_the_interpreter_of_a_tag_runs_with_its_library(tag: str, version: str) -> None:
+    assert in_image.run(f"python:{tag}", "python", "-c", _CHECK).stdout.strip() == version
+
+
+@pytest.mark.parametrize("tag", ["3.11-slim", "3.13-slim"])
+def test_pip_installs_where_the_official_image_has_it(tag: str) -> None:
+    said = in_image.run(
+        f"python:{tag}",
+        "sh",
+        "-ec",
+        "pip install -q flask; which flask; python -c 'import flask; print(flask.__file__)'; "
+        "pip install -q --user six; python -c 'import six; print(six.__file__)'; "
+        "python -m venv /opt/v; /opt/v/bin/pip install -q tomli; /opt/v/bin/python -c 'import tomli; print(tomli.__file__)'; "
+        "/opt/v/bin/python -c 'import flask' 2>/dev/null || echo apart; pip uninstall -q -y flask wheel; "
+        "python -c 'import flask' 2>/dev/null || echo gone",
+    ).stdout.splitlines()
+    minor = tag.partition("-")[0]
+    assert [line for line in said if "WARNING" not in line and "notice" not in line and line] == [
+        "/usr/local/bin/flask",
+        f"/usr/local/lib/python{minor}/site-packages/flask/__init__.py",
+        f"/root/.local/lib/python{minor}/site-packages/six.py",
+        f"/opt/v/lib/python{minor}/site-packages/tomli/__init__.py",
+        "apart",
+        "gone",
+    ]
+
+
+def test_an_extension_is_built_against_the_images_headers() -> None:
+    said = in_image.run(
+        "python:3.11-slim",
+        "sh",
+        "-ec",
+        "apt-get update -q; apt-get install -y -q --no-install-recommends gcc libc6-dev; "
+        "pip install -q --no-binary :all: markupsafe; "
+        "python -c 'import markupsafe._speedups as s; print(s.__file__)'",
+        timeout=500,
+    ).stdout
+    assert said.splitlines()[-1].endswith("-x86_64-linux-gnu.so")
+
+
+def test_the_full_image_has_git_curl_and_wget() -> None:
+    said = in_image.run("python:3.13", "sh", "-ec", "git --version; curl --version; wget --version").stdout
+    assert "git version" in said and "GNU Wget" in said
