@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from cais.diag.api import CaisError
 from cais.paths import private_dir, project_home
 from cais.sandbox.api import NetworkSpec
 from cais.supervise.api import InstanceSpec, InstanceState
@@ -65,9 +66,15 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def prepare_home(project: str) -> Path:
-    home = private_dir(project_home(project))
-    for name in ("logs", "uppers", "anonymous"):
-        private_dir(home / name)
+    home = project_home(project)
+    try:
+        for name in ("logs", "uppers", "anonymous"):
+            private_dir(home / name)
+    except OSError as error:
+        raise CaisError(
+            f"cannot keep the state of {project} in {home}: {error.strerror}",
+            hint="CAIS_STATE=/another/folder moves it",
+        ) from error
     return home
 
 

@@ -41,7 +41,7 @@ from cais.supervise.messages import (
     Watch,
 )
 from cais.supervise.state import Kept, State, read_state, remove_tree, write_state
-from cais.supervise.waiting import arrived, in_layers, judge
+from cais.supervise.waiting import SETTLED, arrived, in_layers, judge
 
 SandboxFactory = Callable[[Path, Callable[[str, int], None], Callable[[], None]], Awaitable[Sandbox]]
 
@@ -422,10 +422,11 @@ class Supervisor:
         """Until all are there, or one never will be."""
         end = None if timeout is None else time.monotonic() + timeout
         while True:
+            now = time.time()
             failed: list[tuple[Instance, str]] = []
             missing: list[Instance] = []
             for instance in targets:
-                there, why = arrived(instance.life, wait=wait)
+                there, why = arrived(instance.life, now, wait=wait)
                 if why:
                     failed.append((instance, why))
                 elif not there:
@@ -440,7 +441,8 @@ class Supervisor:
                     (i, f"it is not {'healthy' if i.spec.health else 'running'} after {timeout:g} s") for i in missing
                 ]
                 return Done(exit_code=1, failures=self._failures(late, wait=wait))
-            await self._change(left)
+            settling = [i.life.started + SETTLED - now for i in missing if i.life.pid and i.life.spec.health is None]
+            await self._change(min([t for t in (left, *settling) if t is not None and t > 0], default=None))
 
     def _failures(self, failed: Sequence[tuple[Instance, str]], *, wait: bool) -> tuple[Failure, ...]:
         """One message for each cause: those who only waited for it are named in it."""

@@ -73,7 +73,12 @@ def _one(dependency: Dependency, life: Life) -> tuple[bool, str, str]:
             return (False, f"{name} to start", "") if pending else (False, "", f"{name} is not running")
 
 
-def arrived(life: Life, *, wait: bool) -> tuple[bool, str]:
+# Without a healthcheck, `--wait` can only see that it runs, so it looks whether it still does a moment later: Compose
+# looks for the first time after half a second.
+SETTLED = 0.3
+
+
+def arrived(life: Life, now: float, *, wait: bool) -> tuple[bool, str]:
     """For `up`: (is there, why it will never be). `wait` asks for healthy, or running where there is no check.
 
     Unlike Compose, a one-shot that ended well counts as there.
@@ -92,8 +97,10 @@ def arrived(life: Life, *, wait: bool) -> tuple[bool, str]:
         return False, "another command stopped it"
     if life.phase != "running":
         return life.phase == "restarting" and not wait, ""
-    if not wait or life.spec.health is None:
+    if not wait:
         return True, ""
+    if life.spec.health is None:
+        return now - life.started >= SETTLED, ""
     if life.health == "unhealthy":
         return False, f"it is unhealthy: {life.streak} checks in a row failed"
     return life.health == "healthy", ""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from cais.diag.api import ERROR, Diagnostic
+from cais.diag.api import ERROR, CaisError, Diagnostic
 from cais.model.api import Service, Stack
 from cais.sandbox import ports
 from cais.sandbox.api import PortSpec, Refused
@@ -138,7 +138,17 @@ def _port_span(stack: Stack, name: str, port: PortSpec) -> Span | None:
 
 
 def make_places(stack: Stack, desired: Desired) -> None:
-    """The host side of mounts: bind folders as Docker makes them, volumes' folders."""
+    """The host side of mounts: bind folders as Docker makes them, volumes' folders. Raises CaisError."""
+    try:
+        _make_places(stack, desired)
+    except OSError as error:
+        raise CaisError(
+            f"cannot make {error.filename}, which a service mounts: {error.strerror}",
+            hint="make it by hand, or mount another place",
+        ) from error
+
+
+def _make_places(stack: Stack, desired: Desired) -> None:
     from pathlib import Path
 
     from cais.paths import private_dir
