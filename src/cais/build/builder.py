@@ -202,20 +202,29 @@ class Plan:
         )
 
     def resolve(self, resolve_base: ResolveBase) -> None:
-        """Ask for every image the needed stages name, before anything is carried out."""
-        for text, span in self.stages.images:
-            self.images[text] = resolve_base(text, span)
+        """Ask for every image the needed stages name, before anything is carried out; tell all that are not there."""
+        wrong: list[Diagnostic] = []
+        wanted: list[tuple[str, str, Span | None]] = [(text, text, span) for text, span in self.stages.images]
         for name, value in self.contexts.items():
             if value.startswith("docker-image://"):
-                self.images[f"context:{name}"] = resolve_base(value.removeprefix("docker-image://"), self.request.span)
-            elif value.startswith("service:"):
-                other = dict(self.request.services).get(value.removeprefix("service:"))
-                if other is None:
-                    raise CaisError(
-                        f"cannot build {self.name}: the context {name} is {value}, and that service has no build",
-                        span=self.request.span,
-                    )
-                self.images[f"context:{name}"] = build(other, resolve_base, self.report)
+                wanted.append((f"context:{name}", value.removeprefix("docker-image://"), self.request.span))
+        for key, text, span in wanted:
+            try:
+                self.images[key] = resolve_base(text, span)
+            except CaisError as err:
+                wrong += [d._replace(span=d.span or span) for d in err.diagnostics()]
+        if wrong:
+            raise Faults(wrong)
+        for name, value in self.contexts.items():
+            if not value.startswith("service:"):
+                continue
+            other = dict(self.request.services).get(value.removeprefix("service:"))
+            if other is None:
+                raise CaisError(
+                    f"cannot build {self.name}: the context {name} is {value}, and that service has no build",
+                    span=self.request.span,
+                )
+            self.images[f"context:{name}"] = build(other, resolve_base, self.report)
 
     def ready(self) -> Image | None:
         """The first walk. Nothing in it waits, so the coroutine runs to its end without an event loop."""

@@ -116,7 +116,9 @@ def _bytes(say: Say) -> Callable[[str, int, int], None]:
     return report
 
 
-def request_of(stack: Stack, service: Service, build: Build, policy: Policy = AS_NEEDED) -> BuildRequest:
+def request_of(
+    stack: Stack, service: Service, build: Build, policy: Policy = AS_NEEDED, within: tuple[str, ...] = ()
+) -> BuildRequest:
     """A `build:` with everything it names looked up."""
     from cais.build.api import BuildRequest
 
@@ -130,6 +132,7 @@ def request_of(stack: Stack, service: Service, build: Build, policy: Policy = AS
         value = stack.environment.get(name) if given is None else given
         if value is not None:
             args.setdefault(name, value)
+    contexts, others = _contexts(stack, build, policy, (*within, service.name))
     return BuildRequest(
         context=build.context,
         dockerfile=build.dockerfile,
@@ -137,7 +140,8 @@ def request_of(stack: Stack, service: Service, build: Build, policy: Policy = AS
         args=tuple(args.items()),
         target=build.target,
         secrets=tuple(secrets),
-        contexts=build.additional_contexts,
+        contexts=contexts,
+        services=others,
         labels=build.labels,
         network=build.network,
         shm_size=build.shm_size,
@@ -146,6 +150,31 @@ def request_of(stack: Stack, service: Service, build: Build, policy: Policy = AS
         span=build.span or service.span,
         name=service.name,
     )
+
+
+def _contexts(
+    stack: Stack, build: Build, policy: Policy, within: tuple[str, ...]
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, BuildRequest], ...]]:
+    """`additional_contexts`; one that is `service:x` brings x's own build along, or names x's image."""
+    contexts: list[tuple[str, str]] = []
+    others: list[tuple[str, BuildRequest]] = []
+    for name, value in build.additional_contexts:
+        kind, _, other = value.partition(":")
+        if kind == "service":
+            if other in within:
+                way = " -> ".join((*within, other))
+                raise CaisError(f"cannot build {within[0]}: its contexts go round ({way})", span=build.span)
+            found = stack.services.get(other)
+            if found is None:
+                raise CaisError(
+                    f"cannot build {within[0]}: the context {name} is {value}, and there is no such service"
+                )
+            if found.build is not None:
+                others.append((other, request_of(stack, found, found.build, policy, within)))
+            else:
+                value = f"docker-image://{found.image}"
+        contexts.append((name, value))
+    return tuple(contexts), tuple(others)
 
 
 def _built(stack: Stack, services: Sequence[Service], say: Say, policy: Policy) -> dict[str, Image]:
