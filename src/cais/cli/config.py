@@ -127,17 +127,4 @@ def as_json(stack: Stack, dollars: bool) -> str:
 def as_yaml(stack: Stack, dollars: bool) -> str:
     from cais.source.emit import dump
 
-    return dump(escape(stack.canonical, dollars))
-
-
-def escape(value: Any, enabled: bool) -> Any:
-    """A dollar sign doubled, so that the output can be loaded again and mean the same."""
-    if not enabled:
-        return value
-    if isinstance(value, str):
-        return value.replace("$", "$$")
-    if isinstance(value, dict):
-        return {key: escape(item, True) for key, item in value.items()}
-    if isinstance(value, list):
-        return [escape(item, True) for item in value]
-    return value
+    return dump(stack.canonical, dollars=dollars)

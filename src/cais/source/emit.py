@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from cais.source.scalars import resolve
@@ -17,63 +16,86 @@ _OLD_WORDS = frozenset(
 _OLD_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z|\d{4}-\d\d?-\d\d?")
 
 
-def dump(value: Any, *, sort: bool = True) -> str:
-    lines: list[str] = []
-    _write(value, "", lines, sort)
-    return "\n".join(lines) + "\n"
+def dump(value: Any, *, sort: bool = True, dollars: bool = False) -> str:
+    """`dollars` doubles each dollar sign, so that a compose file loaded again means the same."""
+    writer = _Writer(sort, dollars)
+    if isinstance(value, dict) and value:
+        writer.mapping(value, "")
+    elif isinstance(value, list) and value:
+        writer.sequence(value, "")
+    else:
+        writer.lines.append(_empty(value) if isinstance(value, (dict, list)) else writer.scalar(value, ""))
+    return "\n".join(writer.lines) + "\n"
 
 
-def _write(value: Any, indent: str, lines: list[str], sort: bool) -> None:
-    if isinstance(value, Mapping):
-        if not value:
-            lines.append(indent + "{}")
-        for key in sorted(value) if sort else value:
-            _entry(f"{indent}{scalar(key)}:", value[key], indent + "  ", lines, sort)
-    elif isinstance(value, list):
-        if not value:
-            lines.append(indent + "[]")
+def _empty(value: Any) -> str:
+    return "{}" if isinstance(value, dict) else "[]"
+
+
+class _Writer:
+    def __init__(self, sort: bool, dollars: bool) -> None:
+        self.lines: list[str] = []
+        self.sort, self.dollars = sort, dollars
+        self.known: dict[str, str] = {}
+
+    def scalar(self, value: Any, indent: str) -> str:
+        if value.__class__ is str:
+            found = self.known.get(value)
+            if found is not None:
+                return found
+            text = value.replace("$", "$$") if self.dollars and "$" in value else value
+            found = scalar(text, indent)
+            if "\n" not in found:
+                self.known[value] = found
+            return found
+        return scalar(value, indent)
+
+    def mapping(self, value: dict[str, Any], indent: str) -> None:
+        lines, known = self.lines, self.known
+        inner = indent + "  "
+        for key in sorted(value) if self.sort else value:
+            item = value[key]
+            name = known.get(key) or self.scalar(key, indent)
+            if item.__class__ is str:
+                lines.append(f"{indent}{name}: {known.get(item) or self.scalar(item, inner)}")
+            elif isinstance(item, dict):
+                if item:
+                    lines.append(f"{indent}{name}:")
+                    self.mapping(item, inner)
+                else:
+                    lines.append(f"{indent}{name}: {{}}")
+            elif isinstance(item, list):
+                if item:
+                    lines.append(f"{indent}{name}:")
+                    self.sequence(item, inner)
+                else:
+                    lines.append(f"{indent}{name}: []")
+            else:
+                lines.append(f"{indent}{name}: {scalar(item, inner)}")
+
+    def sequence(self, value: list[Any], indent: str) -> None:
+        lines, known = self.lines, self.known
+        inner = indent + "  "
         for item in value:
-            _item(item, indent, lines, sort)
-    else:
-        lines.append(indent + scalar(value, indent))
-
-
-def _entry(head: str, value: Any, inner: str, lines: list[str], sort: bool) -> None:
-    kind = value.__class__
-    if kind is str:
-        lines.append(f"{head} {scalar(value, inner)}")
-    elif isinstance(value, (Mapping, list)):
-        if value:
-            lines.append(head)
-            _write(value, inner, lines, sort)
-        else:
-            lines.append(head + (" {}" if isinstance(value, Mapping) else " []"))
-    else:
-        lines.append(f"{head} {scalar(value, inner)}")
-
-
-def _item(item: Any, indent: str, lines: list[str], sort: bool) -> None:
-    if isinstance(item, (Mapping, list)) and item:
-        start = len(lines)
-        _write(item, indent + "  ", lines, sort)
-        lines[start] = f"{indent}- {lines[start][len(indent) + 2 :]}"
-    elif isinstance(item, (Mapping, list)):
-        lines.append(indent + ("- {}" if isinstance(item, Mapping) else "- []"))
-    else:
-        lines.append(f"{indent}- {scalar(item, indent + '  ')}")
-
-
-_known: dict[str, str] = {}
+            if item.__class__ is str:
+                lines.append(f"{indent}- {known.get(item) or self.scalar(item, inner)}")
+            elif isinstance(item, (dict, list)):
+                if not item:
+                    lines.append(f"{indent}- {_empty(item)}")
+                    continue
+                start = len(lines)
+                if isinstance(item, dict):
+                    self.mapping(item, inner)
+                else:
+                    self.sequence(item, inner)
+                lines[start] = f"{indent}- {lines[start][len(inner) :]}"
+            else:
+                lines.append(f"{indent}- {scalar(item, inner)}")
 
 
 def scalar(value: Any, indent: str = "") -> str:
     if value.__class__ is str:
-        found = _known.get(value)
-        if found is None:
-            found = _text(value, indent)
-            if "\n" not in found:
-                _known[value] = found
-        return found
+        return _text(value, indent)
     if value is None:
         return "null"
     if value is True:

@@ -12,13 +12,12 @@ def measure(text: str) -> dict[int, tuple[int, ...]]:
 
     Counts from 0. Files that are not YAML (an env file) give what can be read up to the fault: maybe nothing.
     """
-    from yaml._yaml import CParser  # type: ignore[import-untyped]
-    from yaml.error import YAMLError
+    from cais.source.libyaml import CParser, MarkedYAMLError, ReaderError
 
     found: dict[int, tuple[int, ...]] = {}
     try:
         _walk(CParser(text.replace("\0", " ")), found)
-    except YAMLError:
+    except (MarkedYAMLError, ReaderError):
         pass
     return found
 

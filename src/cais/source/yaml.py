@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from yaml._yaml import CParser  # type: ignore[import-untyped]
-from yaml.error import MarkedYAMLError
-from yaml.reader import ReaderError
-
+from cais.source.libyaml import CParser, MarkedYAMLError, ReaderError
 from cais.source.scalars import resolve
 from cais.source.tree import COLUMN_BITS, FILE_SHIFT, ITEM, List, Map, Tagged, copy, size
 
