@@ -616,6 +616,10 @@ class Supervisor:
         if not request.attached:
             return await self._arrival([instance], wait=False, timeout=None)
         await self._until(lambda: not instance.busy or instance.life.phase == "removing")
+        if instance.stdio:
+            # It never started: whoever reads the other end of the client's pipes waits until we let go of them.
+            _close(fd for fd in instance.stdio if fd >= 0)
+            instance.stdio = (-1, -1, -1)
         if instance.life.error:
             return Done(exit_code=1, failures=self._failures([(instance, instance.life.error)], wait=False))
         return Done(exit_code=instance.life.exit_code)

@@ -1,0 +1,271 @@
+"""`exec` and `run` on real instances: bytes, exit codes, terminals."""
+
+import fcntl
+import hashlib
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+import urllib.request
+
+import pytest
+from tests.real.conftest import CAIS, Project
+
+pytestmark = pytest.mark.real
+
+STACK = """
+    services:
+      shell:
+        image: debian:bookworm
+        command: ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
+        environment: {FROM_FILE: "yes"}
+        working_dir: /srv
+        volumes: [data:/data]
+        stop_grace_period: 2s
+    volumes: {data: {}}
+"""
+
+
+@pytest.fixture
+def shell(project: Project) -> Project:
+    project.compose(STACK)
+    project.up()
+    return project
+
+
+class Session:
+    """`cais ARGS` on a terminal of its own, as a person has it."""
+
+    def __init__(self, project: Project, *args: str, rows: int = 33, columns: int = 101) -> None:
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(project.folder)
+            os.execve(sys.executable, [*CAIS, *args], {**project.env, "TERM": "xterm"})
+        self.resize(rows, columns)
+        self.seen = b""
+
+    def resize(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    def type(self, data: bytes, expect: bytes, seconds: float = 20) -> bytes:
+        """Type, then read until `expect` is on the screen."""
+        os.write(self.fd, data)
+        return self.until(expect, seconds)
+
+    def until(self, expect: bytes, seconds: float = 20) -> bytes:
+        end = time.monotonic() + seconds
+        while expect not in self.seen:
+            assert time.monotonic() < end, f"no {expect!r} in {self.seen!r}"
+            if select.select([self.fd], [], [], 0.2)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536)
+                except OSError:
+                    break
+        assert expect in self.seen, f"no {expect!r} in {self.seen!r}"
+        before, _, self.seen = self.seen.partition(expect)
+        return before + expect
+
+    def end(self, seconds: float = 20) -> int:
+        """The exit code."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                os.close(self.fd)
+                return os.waitstatus_to_exitcode(status)
+            if select.select([self.fd], [], [], 0.1)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536)
+                except OSError:
+                    pass
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        pytest.fail(f"the session did not end: {self.seen!r}")
+
+
+def test_bytes_pass_exec_unchanged_both_ways(shell: Project) -> None:
+    data = os.urandom(20_000_000)
+    done = subprocess.run(
+        [*CAIS, "exec", "-T", "shell", "sh", "-c", "tee /tmp/copy; echo ended >&2"],
+        input=data,
+        cwd=shell.folder,
+        env=shell.env,
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    assert done.stderr == b"ended\n"
+    assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(data).digest()
+    assert shell.exec("shell", "sha256sum", "/tmp/copy").stdout.split()[0] == hashlib.sha256(data).hexdigest()
+
+
+def test_exec_returns_the_commands_exit_code(shell: Project) -> None:
+    for code in (0, 1, 7, 255):
+        assert shell.exec("shell", "sh", "-c", f"exit {code}", check=False).returncode == code
+    assert shell.exec("shell", "sh", "-c", "kill -9 $$", check=False).returncode == 137
+    assert shell.exec("shell", "no-such-program", check=False).returncode == 127
+    assert shell.exec("shell", "/etc/hostname", check=False).returncode == 126
+
+
+def test_exec_takes_the_services_settings_and_its_own_over_them(shell: Project) -> None:
+    say = 'echo "$FROM_FILE $MINE $(pwd) $(id -un)"'
+    assert shell.exec("shell", "sh", "-c", say).stdout == "yes  /srv root\n"
+    own = ("exec", "-T", "-e", "MINE=1", "-e", "FROM_FILE=no", "-w", "/tmp", "-u", "nobody", "shell", "sh", "-c", say)
+    assert shell.run(*own).stdout == "no 1 /tmp nobody\n"
+
+
+def test_exec_sees_nothing_of_the_callers_environment(shell: Project) -> None:
+    shell.env["PLANTED_SECRET"] = "planted-secret-value"
+    assert "planted-secret-value" not in shell.exec("shell", "env").stdout
+    assert "planted-secret-value" in shell.run("exec", "-T", "-e", "PLANTED_SECRET", "shell", "env").stdout
+
+
+def test_detached_exec_returns_at_once_and_goes_on(shell: Project) -> None:
+    shell.run("exec", "-d", "shell", "sh", "-c", "sleep 0.5; echo later > /data/later")
+    assert shell.exec("shell", "cat", "/data/later", check=False).returncode == 1
+    end = time.monotonic() + 20
+    while shell.exec("shell", "cat", "/data/later", check=False).stdout != "later\n":
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_interrupt_reaches_a_command_without_a_terminal(shell: Project) -> None:
+    script = "trap 'echo interrupted; exit 3' INT; echo ready; while :; do sleep 0.1; done"
+    running = shell.popen("exec", "-T", "shell", "sh", "-c", script, stdout=subprocess.PIPE)
+    assert running.stdout is not None
+    assert running.stdout.readline() == "ready\n"
+    running.send_signal(signal.SIGINT)
+    assert running.communicate(timeout=20)[0] == "interrupted\n"
+    assert running.returncode == 3
+
+
+def test_a_terminal_has_size_job_control_colours_and_an_exit_code(shell: Project) -> None:
+    session = Session(shell, "exec", "shell", "bash", "--norc", "-i")
+    session.type(b"stty size; echo TERM=$TERM\n", b"33 101")
+    session.until(b"TERM=xterm")
+    session.resize(20, 60)
+    session.type(b"sleep 0.5; stty size\n", b"20 60")
+    session.type(b"echo go''ing; sleep 100\n", b"going\r\n")
+    time.sleep(0.5)
+    session.type(b"\x03", b"^C")
+    session.type(b"echo ali''ve; sleep 100\n", b"alive\r\n")
+    time.sleep(0.5)
+    session.type(b"\x1a", b"Stopped")
+    session.type(b"kill -9 %1; fg; echo go''ne\n", b"gone")
+    session.type(b"printf '\\033[31m%s\\n' red\n", b"\x1b[31mred")
+    os.write(session.fd, b"exit 9\n")
+    assert session.end() == 9
+
+
+def test_run_on_a_terminal_has_one_too_and_gives_the_persons_back(shell: Project) -> None:
+    session = Session(shell, "run", "--rm", "shell", "bash", "--norc", "-i")
+    before = None
+    session.type(b"tty; stty size\n", b"33 101")
+    before = termios.tcgetattr(session.fd)
+    assert not before[3] & termios.ICANON
+    os.write(session.fd, b"exit 4\n")
+    end = time.monotonic() + 20
+    while not (restored := termios.tcgetattr(session.fd)[3] & termios.ICANON) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert restored
+    assert session.end() == 4
+
+
+def test_run_returns_the_code_and_leaves_nothing_with_rm(shell: Project) -> None:
+    done = shell.run(
+        "run", "--rm", "-T", "shell", "sh", "-c", "cat; echo $FROM_FILE; exit 5", input="in\n", check=False
+    )
+    assert (done.returncode, done.stdout) == (5, "in\nyes\n")
+    assert list(shell.ps()) == [f"{shell.folder.name}-shell-1"]
+
+
+def test_run_without_rm_stays_to_be_looked_at(shell: Project) -> None:
+    shell.run("run", "-T", "--name", "once", "shell", "true")
+    assert shell.ps()["once"]["State"] == "exited"
+    assert "once" not in shell.run("ps").stdout
+    again = shell.run("run", "-T", "--name", "once", "shell", "true", check=False)
+    assert again.returncode == 1
+    assert "once is taken" in again.stderr
+
+
+def test_run_detached_prints_its_name_and_logs(shell: Project) -> None:
+    name = shell.run("run", "-d", "shell", "sh", "-c", "echo from the one-off; sleep 60").stdout.strip()
+    assert name.startswith(f"{shell.folder.name}-shell-run-")
+    assert shell.ps()[name]["State"] == "running"
+    end = time.monotonic() + 20
+    while "from the one-off" not in shell.run("logs", "shell").stdout:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_run_starts_what_the_service_depends_on(project: Project) -> None:
+    project.compose("""
+        services:
+          db:
+            image: debian:bookworm
+            command: ["sh", "-c", "sleep 0.5; touch /tmp/ready; exec sleep 1000"]
+            healthcheck: {test: ["CMD", "test", "-e", "/tmp/ready"], interval: 100ms, start_period: 20s,
+                          start_interval: 100ms}
+            init: true
+          job:
+            image: debian:bookworm
+            command: ["getent", "hosts", "db"]
+            depends_on: {db: {condition: service_healthy}}
+            restart: always
+    """)
+    assert project.run("run", "--rm", "-T", "--no-deps", "job", "echo", "alone").stdout == "alone\n"
+    assert project.ps() == {}
+    assert project.run("run", "--rm", "-T", "job").stdout.split()[1] == "db"
+    assert {row["Service"]: row["Health"] for row in project.ps().values()} == {"db": "healthy"}
+
+
+def test_run_takes_entrypoint_volume_user_and_ports(shell: Project, free_port: int) -> None:
+    shell.write("given/note", "hello\n")
+    words = ("--entrypoint", "cat -n", "-v", "./given:/mnt:ro", "-w", "/mnt", "-u", "nobody", "-e", "X=1")
+    assert shell.run("run", "--rm", "-T", *words, "shell", "note").stdout.split() == ["1", "hello"]
+    shell.compose("""
+        services:
+          web: {image: "python:3.11", command: ["python3", "-m", "http.server", "80"], init: true}
+    """)
+    shell.run("run", "-d", "-p", f"127.0.0.1:{free_port}:80", "web")
+    end = time.monotonic() + 30
+    while True:
+        try:
+            assert urllib.request.urlopen(f"http://127.0.0.1:{free_port}/", timeout=5).status == 200
+            break
+        except OSError:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+
+def test_index_chooses_the_replica(project: Project) -> None:
+    project.compose("""
+        services:
+          web: {image: "debian:bookworm", command: ["sleep", "1000"], init: true, scale: 2}
+    """)
+    project.up()
+    names = {project.run("exec", "-T", "--index", str(n), "web", "hostname").stdout for n in (1, 2)}
+    assert len(names) == 2
+    third = project.run("exec", "-T", "--index", "3", "web", "true", check=False)
+    assert third.returncode == 1
+    assert 'service "web" (index 3) is not running' in third.stderr
+
+
+def test_a_run_whose_dependency_fails_lets_go_of_our_pipes(project: Project) -> None:
+    project.compose("""
+        services:
+          db:
+            image: debian:bookworm
+            command: ["sleep", "1000"]
+            healthcheck: {test: ["CMD", "false"], interval: 100ms, retries: 1}
+            init: true
+          job: {image: "debian:bookworm", depends_on: {db: {condition: service_healthy}}}
+    """)
+    done = project.run("run", "--rm", "-T", "job", "true", check=False, timeout=60)
+    assert done.returncode == 1
+    assert "db is unhealthy" in done.stderr
