@@ -239,3 +239,20 @@ def test_copy_from_a_stage_an_image_and_a_named_context(kitchen: Kitchen, tree_o
     found = files(tree_of(image))
     assert (found["a/f"], found["b"], found["c"]) == ("from context", "from context", "from other")
     assert found["d"].startswith("root:") and kitchen.asked == ["base", "tools"]
+
+
+def test_a_working_directory_over_a_file_is_an_error_with_its_line(kitchen: Kitchen) -> None:
+    with pytest.raises(CaisError, match="/etc/passwd") as error:
+        kitchen.build("FROM base\nWORKDIR /etc/passwd/x\n")
+    assert error.value.span is not None and error.value.span.line == 2
+
+
+def test_a_file_that_may_not_be_read_is_named(kitchen: Kitchen) -> None:
+    """Root may read everything: for root the copy succeeds, which is Docker's answer too."""
+    kitchen.write("locked", "x", 0o000)
+    if os.geteuid() == 0:
+        kitchen.build("FROM base\nCOPY locked /x\n")
+        return
+    with pytest.raises(CaisError, match=r"cannot read .*/locked") as error:
+        kitchen.build("FROM base\nCOPY locked /x\n")
+    assert ".dockerignore" in error.value.hint

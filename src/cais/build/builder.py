@@ -401,7 +401,10 @@ class _Walker:
 
     async def _workdir(self, instruction: Instruction, step: Step) -> None:
         path = self.scope.workdir(instruction)
-        there = self.view().find(path)
+        try:
+            there = self.view().find(path)
+        except OSError as err:
+            raise self.error(step, f"{err.filename}: {(err.strerror or '').lower()}") from err
         if there is not None and there.is_dir:
             return
         key = digest("workdir", self.key, path)
@@ -433,6 +436,10 @@ class _Walker:
                 await fill(scratch)
             except (CannotCopy, NoSource) as err:
                 raise self.error(step, str(err), err.hint) from err
+            except PermissionError as err:
+                if not str(err.filename or "").startswith(self.plan.request.context):
+                    raise
+                raise self.unreadable(step, err) from err
 
         return explained
 
@@ -440,6 +447,13 @@ class _Walker:
         plan = self.plan
         plan.report(
             BuildEvent(plan.name, kind, step.number, plan.total, step.text if text is None else text, step.span)
+        )
+
+    def unreadable(self, step: Step, err: OSError) -> CaisError:
+        return self.error(
+            step,
+            f"cannot read {err.filename}: {(err.strerror or '').lower()}",
+            "make it readable, or leave it out with .dockerignore",
         )
 
     def error(self, step: Step, why: str, hint: str = "", span: Span | None = None) -> CaisError:

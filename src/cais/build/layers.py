@@ -102,6 +102,11 @@ class Layers:
             with contextlib.suppress(OSError), held(left):
                 remove(left)
 
+        for lock in (self.home / ".locks").iterdir():
+            if self.path(lock.name):  # a layer that is there needs no lock; who waits on it finds the layer
+                with contextlib.suppress(OSError):
+                    lock.unlink()
+
 
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:

@@ -55,7 +55,10 @@ async def transfer(walker: _Walker, instruction: Instruction, step: Step) -> Non
     from_text = instruction.flag("from") or ""
     tree = await walker.plan.tree(from_text, walker.stage, instruction.span)
     patterns = [word.text for word in names]
-    content, sources = await walker.plan.off(_content, walker, tree, names, how, step)
+    try:
+        content, sources = await walker.plan.off(_content, walker, tree, names, how, step)
+    except OSError as err:
+        raise walker.unreadable(step, err) from err
     key = digest(
         "copy",
         walker.key,
