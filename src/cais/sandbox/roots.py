@@ -252,13 +252,21 @@ class Builder:
                     self._mount(number, mount)
 
     def _mask(self) -> None:
+        """Docker hides files behind /dev/null; a device on a mount that is not nodev. An empty file hides as well."""
+        empty = "/dev/.masked"
+        os.close(os.open(empty, os.O_CREAT | os.O_CLOEXEC, 0o444))
+        kernel.mount(empty, empty, None, MS_BIND)
+        # What is bound from here on has these flags too: a bind mount takes its source's (mount(2)).
+        kernel.mount(None, empty, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
         masked = [*MASKED, *(path for pattern in MASKED_PATTERNS for path in glob(pattern))]
         for path in masked:
             with suppress(FileNotFoundError):
                 if os.path.isdir(path):
                     kernel.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0k")
                 else:
-                    kernel.mount("/dev/null", path, None, MS_BIND)
+                    kernel.mount(empty, path, None, MS_BIND)
+        kernel.umount(empty)
+        os.unlink(empty)
         for path in READ_ONLY:
             with suppress(FileNotFoundError):
                 kernel.mount(path, path, None, MS_BIND | MS_REC)
