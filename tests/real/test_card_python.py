@@ -38,7 +38,8 @@ def test_pip_installs_where_the_official_image_has_it(tag: str) -> None:
         "-ec",
         "pip install -q flask; which flask; python -c 'import flask; print(flask.__file__)'; "
         "pip install -q --user six; python -c 'import six; print(six.__file__)'; "
-        "python -m venv /opt/v; /opt/v/bin/pip install -q tomli; /opt/v/bin/python -c 'import tomli; print(tomli.__file__)'; "
+        "python -m venv /opt/v; /opt/v/bin/pip install -q tomli; "
+        "/opt/v/bin/python -c 'import tomli; print(tomli.__file__)'; "
         "/opt/v/bin/python -c 'import flask' 2>/dev/null || echo apart; pip uninstall -q -y flask wheel; "
         "python -c 'import flask' 2>/dev/null || echo gone",
     ).stdout.splitlines()
