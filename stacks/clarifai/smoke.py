@@ -2,7 +2,7 @@
 """The smoke flow of ClarifAI: uses the running stack from outside, as its user would, and says what it saw.
 
     python3 smoke.py [--vault DIR] [--core-port N] [--scheduler-port N] [--neo4j-http-port N] [--neo4j-bolt-port N]
-                     [--postgres-port N] [--production]
+                     [--postgres-port N] [--soon SECONDS] [--production]
 
 Ports and credentials come from the environment, then from `.env` beside this file, then from `.env.example`.
 It writes notes named `smoke-….md` into the vault and removes them. Standard library only.
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 HERE = Path(__file__).resolve().parent
-SOON = 3.0  # seconds in which a saved file must be searchable
+soon = 3.0  # seconds in which a saved file must be searchable (--soon)
 STARTED = time.monotonic()
 
 
@@ -89,9 +89,10 @@ class Api:
         return answer if status == 200 else fail(f"{self.name}: GET {path} gave {status}: {answer}")
 
 
-def until(what: str, look: Callable[[], Any], within: float = SOON) -> tuple[Any, float]:
+def until(what: str, look: Callable[[], Any], within: float | None = None) -> tuple[Any, float]:
     """Asks again and again until the answer is something; gives it and the seconds it took."""
     begun = time.monotonic()
+    within = within or soon
     while True:
         if found := look():
             return found, time.monotonic() - begun
@@ -180,10 +181,6 @@ class Smoke:
         hits = answer["hits"] if status == 200 else []
         return next((hit for hit in hits if hit["note"]["path"] == path), None)
 
-    def find_with_concepts(self) -> Any:
-        hit = self.find(f"lighthouse keepers {self.mark}", self.note)
-        return hit if hit and hit["concepts"] else None
-
     def text(self, second: str) -> str:
         return (
             f"# Smoke of {self.mark}\n\n"
@@ -193,15 +190,19 @@ class Smoke:
 
     def note_is_found(self) -> None:
         self.write(self.note, self.text(f"Every **Foghorn {self.mark}** is heard on Mondays."))
-        hit, took = until("a saved note is found with its concepts", self.find_with_concepts)
+        hit, took = until("a saved note is found", lambda: self.find(f"lighthouse keepers {self.mark}", self.note))
         say(f"{self.note} saved; search finds its block {took:.2f} s later, score {hit['score']}")
         if "lighthouse" not in hit["block"]["text"] or self.concept not in hit["concepts"]:
             fail(f"search: the wrong block or concepts: {hit}")
         say(f"its concepts: {', '.join(hit['concepts'])}")
-        concept = self.core.get(f"/concepts/{urllib.parse.quote(self.concept)}")
+        concept, _ = until("its concept is there", self.show_concept)
         if [claim["note"] for claim in concept["claims"]] != [self.note]:
             fail(f"concept: not linked to the one claim: {concept}")
         say(f"concept {self.concept!r}: {concept['claims'][0]['text']!r}, related to {len(concept['related'])} more")
+
+    def show_concept(self) -> Any:
+        status, answer = self.core.ask(f"/concepts/{urllib.parse.quote(self.concept)}")
+        return answer if status == 200 else None
 
     def show(self, path: str) -> Any:
         return self.core.get("/notes/" + path)
@@ -300,6 +301,7 @@ class Smoke:
 
 
 def main() -> int:
+    global soon
     values = settings()
     options = argparse.ArgumentParser(description="The smoke flow of ClarifAI.")
     options.add_argument("--host", default="127.0.0.1")
@@ -309,8 +311,11 @@ def main() -> int:
         options.add_argument(f"--{name}-port", type=int, default=default)
     options.add_argument("--wait", type=float, default=60, help="seconds to wait for the stack to be ready")
     options.add_argument("--production", action="store_true", help="the databases are not published: do not ask them")
+    options.add_argument("--soon", type=float, default=soon, help="seconds a change may take; more on a busy machine")
+    chosen = options.parse_args()
+    soon = chosen.soon
     try:
-        Smoke(options.parse_args(), values).run()
+        Smoke(chosen, values).run()
     except Failed as error:
         print(f"FAILED: {error}", file=sys.stderr)
         return 1

@@ -250,6 +250,7 @@ class Projector:
     def once(self) -> None:
         if time.monotonic() - self.recognised > RECOGNISE_EVERY:
             graph.recognise(self.pool, self.driver)
+            graph.warm(self.driver)
             self.recognised = time.monotonic()
         if done := graph.project(self.pool, self.driver):
             log.info("graph written", extra={"notes": done})

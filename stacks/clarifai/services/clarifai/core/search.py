@@ -1,4 +1,4 @@
-"""Search joins both databases: vectors and words from Postgres, concepts from Neo4j.
+"""Search joins both databases: near vectors and words from Postgres, blocks that speak of the same concepts from Neo4j.
 
 A block's score is 0.6 x cosine of the vectors + 0.25 if it holds the words asked for + 0.15 x the share of the
 concepts named in the question that the block's claims mention. While Neo4j is away the rest still answers, and says so.
@@ -28,7 +28,9 @@ WITH near AS (
 )
 SELECT b.id::text AS block, b.text, b.kind, b.section, n.path, n.title,
        coalesce(1 - (b.embedding <=> %(vector)s::vector), 0) AS cosine,
-       (b.words @@ websearch_to_tsquery('simple', %(q)s))::int AS words
+       (b.words @@ websearch_to_tsquery('simple', %(q)s))::int AS words,
+       ARRAY(SELECT DISTINCT k.label FROM claim c JOIN mention m ON m.claim_id = c.id
+             JOIN concept k ON k.key = m.concept_key WHERE c.block_id = b.id ORDER BY k.label) AS concepts
 FROM block b JOIN note n ON n.id = b.note_id
 WHERE b.id IN (SELECT id FROM near UNION SELECT id FROM worded) OR b.id = ANY(%(mentioned)s::uuid[])
 """
@@ -36,11 +38,6 @@ WHERE b.id IN (SELECT id FROM near UNION SELECT id FROM worded) OR b.id = ANY(%(
 MENTIONED = """
 MATCH (b:Block)-[:STATES]->(:Claim)-[:MENTIONS]->(k:Concept) WHERE k.key IN $keys
 RETURN b.id AS block, count(DISTINCT k) AS concepts ORDER BY concepts DESC LIMIT $limit
-"""
-
-CONCEPTS = """
-MATCH (b:Block)-[:STATES]->(:Claim)-[:MENTIONS]->(k:Concept) WHERE b.id IN $blocks
-RETURN b.id AS block, collect(DISTINCT k.label) AS concepts
 """
 
 
@@ -52,15 +49,12 @@ def search(pool: Pool, driver: Driver, embedder: Embedder, q: str, limit: int) -
         degraded.append(f"embedding: {error}")
         vector = None
     shares: dict[str, int] = {}
-    concepts: dict[str, list[str]] = {}
     try:
         shares = {row["block"]: row["concepts"] for row in ask(driver, MENTIONED, keys=phrases(q), limit=CANDIDATES)}
-        rows = candidates(pool, q, vector, list(shares))
-        concepts = {row["block"]: row["concepts"] for row in ask(driver, CONCEPTS, blocks=[r["block"] for r in rows])}
     except GRAPH_ERRORS as error:
         log.warning("searching without the graph", extra={"reason": str(error)})
         degraded.append("neo4j: away")
-        rows = candidates(pool, q, vector, [])
+    rows = candidates(pool, q, vector, list(shares))
     most = max(shares.values(), default=1)
     hits = []
     for row in rows:
@@ -71,7 +65,7 @@ def search(pool: Pool, driver: Driver, embedder: Embedder, q: str, limit: int) -
                     "score": round(score, 4),
                     "block": {key: row[key] for key in ("kind", "section", "text")} | {"id": row["block"]},
                     "note": {"path": row["path"], "title": row["title"]},
-                    "concepts": sorted(concepts.get(row["block"], [])),
+                    "concepts": row["concepts"],
                 }
             )
     hits.sort(key=lambda hit: -hit["score"])
