@@ -362,7 +362,10 @@ class Supervisor:
                         self.instances[spec.id] = Instance(self, spec)
                         self.tell(self.instances[spec.id], "created", "")
                     case act.Keep(id=id):
-                        self.tell(self.instances[id], "running", "")
+                        kept = self.instances[id]
+                        # Its crashes of before may come from what this very plan mends.
+                        kept.life = kept.life._replace(crashes=0)
+                        self.tell(kept, "running" if kept.life.phase == "running" else kept.life.phase, "")
             targets = [self.instances[spec.id] for spec in desired.instances]
             for instance, spec in zip(targets, desired.instances, strict=True):
                 if (

@@ -1,0 +1,147 @@
+"""What services wrote is kept as it came: megabyte lines, bytes that are no text, order, rotation, crashes."""
+
+import os
+import random
+import time
+
+from cais.supervise.api import Log
+from cais.supervise.logs import CHUNK, ERR, OUT, Follower, LogWriter, last_lines, log_path, read
+
+
+def writer(tmp_path, id="p-api-1", **log) -> LogWriter:
+    (tmp_path / "logs").mkdir(exist_ok=True)
+    return LogWriter(log_path(tmp_path, id), Log(**log))
+
+
+def joined(lines) -> bytes:
+    return b"".join(line.data + (b"" if line.partial else b"\n") for line in lines)
+
+
+def test_a_line_of_a_megabyte_comes_back_whole(tmp_path):
+    big = os.urandom(1 << 20).replace(b"\n", b"x")
+    log = writer(tmp_path)
+    for start in range(0, len(big), 60_000):
+        log.feed(OUT, big[start : start + 60_000])
+    log.feed(OUT, b"\nafter\n")
+    log.close()
+    lines = list(read(tmp_path))
+    assert joined(lines) == big + b"\nafter\n"
+    assert max(len(line.data) for line in lines) <= CHUNK
+
+
+def test_binary_output_survives_any_cutting(tmp_path):
+    data = bytes(range(256)) * 500 + b"\n"
+    random.seed(1)
+    log = writer(tmp_path)
+    position = 0
+    while position < len(data):
+        size = random.randint(1, 9000)
+        log.feed(OUT, data[position : position + size])
+        position += size
+    log.close()
+    assert joined(read(tmp_path)) == data
+
+
+def test_streams_stay_apart_and_times_rise(tmp_path):
+    log = writer(tmp_path)
+    log.feed(OUT, b"half of ")
+    log.feed(ERR, b"error\n")
+    log.feed(OUT, b"a line\n")
+    log.close()
+    lines = list(read(tmp_path))
+    assert [(line.stream, line.data) for line in lines] == [(ERR, b"error"), (OUT, b"half of a line")]
+    assert lines[0].at <= lines[1].at
+
+
+def test_the_last_words_without_a_newline_are_kept(tmp_path):
+    log = writer(tmp_path)
+    log.feed(ERR, b"Killed")
+    log.end(ERR)
+    log.close()
+    assert [line.data for line in read(tmp_path)] == [b"Killed"]
+
+
+def test_tail_counts_lines_of_each_instance_across_files(tmp_path):
+    for id in ("p-a-1", "p-b-1"):
+        log = writer(tmp_path, id, max_size=800, max_file=5)
+        for number in range(60):
+            log.feed(OUT, f"{id} {number}\n".encode())
+        log.close()
+    assert log_path(tmp_path, "p-a-1").with_name("p-a-1.log.1").exists()
+    lines = [line.data for line in read(tmp_path, ["p-a-1"], tail=55)]
+    assert lines == [f"p-a-1 {n}".encode() for n in range(5, 60)]
+    assert len(list(read(tmp_path, tail=3))) == 6
+
+
+def test_rotation_keeps_so_many_files_and_no_more(tmp_path):
+    log = writer(tmp_path, max_size=1000, max_file=3)
+    for number in range(500):
+        log.feed(OUT, b"%d\n" % number)
+    log.close()
+    files = sorted(path.name for path in (tmp_path / "logs").iterdir())
+    assert files == ["p-api-1.log", "p-api-1.log.1", "p-api-1.log.2"]
+    assert all(path.stat().st_size <= 1000 for path in (tmp_path / "logs").iterdir())
+    numbers = [int(line.data) for line in read(tmp_path)]
+    assert numbers == list(range(numbers[0], 500))
+
+
+def test_half_a_record_left_by_a_crash_is_cut_off_and_writing_goes_on(tmp_path):
+    log = writer(tmp_path)
+    log.feed(OUT, b"one\ntwo\n")
+    log.close()
+    path = log_path(tmp_path, "p-api-1")
+    whole = path.read_bytes()
+    for cut in range(1, 20):
+        path.write_bytes(whole[:-cut])
+        again = writer(tmp_path)
+        again.feed(OUT, b"three\n")
+        again.close()
+        assert [line.data for line in read(tmp_path)] == [b"one", b"three"]
+
+
+def test_since_and_until_cut_by_time(tmp_path):
+    log = writer(tmp_path)
+    log.feed(OUT, b"old\n")
+    middle = time.time_ns()
+    log.feed(OUT, b"new\n")
+    log.close()
+    assert [line.data for line in read(tmp_path, since=middle)] == [b"new"]
+    assert [line.data for line in read(tmp_path, until=middle)] == [b"old"]
+
+
+def test_a_follower_gets_all_across_rotations(tmp_path):
+    log = writer(tmp_path, max_size=3000, max_file=3)
+    follower = Follower(tmp_path, None)
+    seen: list[bytes] = [line.data for line in follower.begin(None, None)]
+    for number in range(300):
+        log.feed(OUT, b"%d\n" % number)
+        if number % 7 == 0:
+            seen += [line.data for line in follower.poll()]
+    seen += [line.data for line in follower.poll()]
+    follower.close()
+    log.close()
+    assert seen == [b"%d" % n for n in range(300)]
+
+
+def test_following_ends_when_the_instance_has_ended_for_good(tmp_path):
+    log = writer(tmp_path)
+    log.note("started")
+    log.feed(OUT, b"done\n")
+    log.note("exited 0")
+    log.note("closed")
+    log.close()
+    assert [line.data for line in read(tmp_path, follow=True)] == [b"done"]
+
+
+def test_a_full_disk_costs_lines_not_the_service(tmp_path):
+    log = writer(tmp_path)
+    os.dup2(os.open("/dev/full", os.O_WRONLY), log._fd)
+    log.feed(OUT, b"nobody will read this\n")
+    assert log.lost > 0
+
+
+def test_last_lines_are_text_for_messages(tmp_path):
+    log = writer(tmp_path)
+    log.feed(OUT, b"caf\xc3\xa9\n\xff\xfe\n")
+    log.close()
+    assert last_lines(tmp_path, "p-api-1", 5) == ["café", "\ufffd\ufffd"]
