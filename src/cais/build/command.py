@@ -85,7 +85,7 @@ def network_of(instruction: Instruction, scope: Scope, allowed: str) -> str:
             "dockerfile-security",
             "RUN --security=insecure is not carried out: a build gets Docker's default capabilities and no more",
             instruction.span,
-            "remove the flag, or build this service with --engine docker",
+            "remove the flag, or build this service with Docker",
         )
     if instruction.all_flags("device"):
         raise fault("dockerfile-device", "RUN --device is not carried out", instruction.span)

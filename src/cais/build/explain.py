@@ -56,5 +56,5 @@ def _other_python(there: str, wanted: str, base: str, differs: Sequence[str]) ->
     return (
         f"a package wants Python {wanted}, FROM {base} was asked for and {have}{stands}. Ask for a Python that "
         "satisfies it (python:3.11 and python:3.13 are the exact ones Debian has), choose an older version of the "
-        "package, or build this service with --engine docker"
+        "package, or build this service with Docker"
     )

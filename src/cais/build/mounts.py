@@ -68,7 +68,7 @@ def _one(flag: Flag, scope: Scope) -> Asked:
             "dockerfile-mount-ssh",
             "--mount=type=ssh is not carried out: a build does not get your ssh agent",
             flag.span,
-            "pass a deploy token as a build secret, or build this service with --engine docker",
+            "pass a deploy token as a build secret, or build this service with Docker",
         )
     if kind not in _KEYS:
         raise fault("dockerfile-mount", f"there is no mount type {kind!r}", flag.span, "bind, cache, tmpfs or secret")

@@ -41,7 +41,7 @@ async def transfer(walker: _Walker, instruction: Instruction, step: Step) -> Non
             raise walker.error(
                 step,
                 "a Git repository cannot be added",
-                "clone it beside the Dockerfile and COPY it, or build this service with --engine docker",
+                "clone it beside the Dockerfile and COPY it, or build this service with Docker",
                 span=word.span,
             )
         elif instruction.name == "ADD" and _URL.match(word.text):

@@ -62,7 +62,7 @@ def find(text: str, span: Span | None = None, *, service: str = "") -> tuple[Car
         f"cannot run {who} natively: no card knows the image {text}{meant}",
         hint=(
             "build it from a Dockerfile (build:), give the command that runs it "
-            "(x-cais: {native: {command: …}}), or run the stack on Docker (--engine docker)"
+            "(x-cais: {native: {command: …}}), or run the stack with Docker Compose"
         ),
         span=span,
     )

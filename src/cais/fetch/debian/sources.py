@@ -41,7 +41,7 @@ def architecture() -> str:
     except KeyError:
         raise CaisError(
             f"cannot prepare a Debian userland: no support for {machine} yet",
-            hint="amd64 and arm64 machines work; run the stack on Docker with --engine docker",
+            hint="amd64 and arm64 machines work; elsewhere, Docker Compose runs the same file",
         ) from None
 
 
