@@ -78,7 +78,7 @@ def test_template_variables_of_the_image(project):
     )
     done = project.run("up", "-d", "--wait", check=False)
     assert done.returncode == 1  # ${OTHER} stays, and nginx knows no such variable
-    assert 'unknown "OTHER" variable' in project.run("logs", "web").stdout
+    assert 'unknown "other" variable' in project.run("logs", "web").stdout
 
 
 def test_scripts_run_in_version_order_and_sourced_ones_set_variables(project):
