@@ -38,7 +38,7 @@ def test_an_unknown_image_is_named_with_service_place_and_ways_out() -> None:
     error = caught.value
     assert error.message == "cannot run service dashboards natively: no card knows the image grafana/grafana:11"
     assert error.span == span
-    for way in ("build:", "x-cais", "--engine docker"):
+    for way in ("build:", "x-cais", "Docker Compose"):
         assert way in error.hint
 
 
