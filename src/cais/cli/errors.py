@@ -10,7 +10,20 @@ from cais.cli.progress import Ansi, wants_colour
 from cais.diag.api import CaisError, Diagnostic
 
 # errno of what a machine refuses, not what we did wrong: said in one line, exit 1.
-_MACHINE = ("ENOSPC", "ENOTDIR", "ELOOP", "EDQUOT", "EROFS", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EPERM", "EIO", "ENAMETOOLONG")
+_MACHINE = (
+    "ENOSPC",
+    "ENOTDIR",
+    "ELOOP",
+    "EDQUOT",
+    "EROFS",
+    "EMFILE",
+    "ENFILE",
+    "ENOMEM",
+    "EACCES",
+    "EPERM",
+    "EIO",
+    "ENAMETOOLONG",
+)
 
 
 def show(found: Iterable[Diagnostic], *, ansi: Ansi = "auto", stream: TextIO | None = None) -> None:
