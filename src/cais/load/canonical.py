@@ -10,6 +10,8 @@ from cais.load import ports, volumes
 from cais.load.job import Job
 from cais.source.tree import NOWHERE, List, Map
 
+MAX_PORTS = 140_000
+
 Transform = Callable[["Canonical", Any, int], Any]
 
 
@@ -148,6 +150,10 @@ def port_list(worker: Canonical, value: Any, at: int) -> Any:
         try:
             for port in ports.parse(go_text(item)):
                 fresh.add(Map(port, dict.fromkeys(port, place)), place)
+            worker.job.ports += len(fresh)
+            if worker.job.ports > MAX_PORTS:
+                worker.job.error("port", f"more than {MAX_PORTS:,} ports are published", place)
+                return fresh
         except ValueError as error:
             worker.job.error("port", str(error), place, hint="[[address:]published:]target[/protocol]")
     return fresh

@@ -23,6 +23,7 @@ from cais.source.tree import NOWHERE, List, Map, Tagged, copy
 from cais.source.yaml import Document, YamlError, read
 
 MAX_FILES = 1000
+MAX_CHAIN = 100
 REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "github.com/", "oci://")
 
 
@@ -89,6 +90,8 @@ class Reader:
         documents: list[Document] | None
         try:
             documents = read(text, number, faults)
+            if not documents:
+                faults.append(YamlError("empty", "there is nothing in this file", position(number, 0, 0)))
         except YamlError as error:
             faults.append(error)
             documents = None
@@ -282,6 +285,10 @@ class Reader:
                 return service
             base_path = absolute(file, working_dir)
             base_dir = os.path.dirname(base_path)
+        if len(trail) > MAX_CHAIN:
+            job.error("extends-cycle", f"more than {MAX_CHAIN} services extend one another", at)
+            service.drop("extends")
+            return service
         step = (base_path, target)
         if step in trail:
             circle = " extends ".join(f"{one}" for _, one in (*trail[trail.index(step) :], step))

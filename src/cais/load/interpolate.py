@@ -201,8 +201,8 @@ def to_bool(text: str) -> bool:
 
 
 def to_int(text: str) -> int:
-    if not re.fullmatch(r"[-+]?[0-9]+", text):
-        raise ValueError(f'"{text}" is not a whole number')
+    if len(text) > 30 or not re.fullmatch(r"[-+]?[0-9]+", text):
+        raise ValueError(f'"{text[:60]}" is not a whole number')
     return int(text)
 
 

@@ -41,6 +41,7 @@ class Job:
         self.extended: set[int] = set()  # id() of the canonical mappings that hold x-… keys
         self._unset: set[str] = set()
         self._counts: dict[str, int] = {}
+        self.ports = 0  # short forms opened so far: ranges are bounded for all services together
         self.working_dir = ""
 
     def error(
@@ -75,7 +76,12 @@ class Job:
         notes: Sequence[tuple[str, int]],
     ) -> None:
         mark = (code, message, position)
-        if mark in self._seen or self._counts.get(severity, 0) >= MAX_FAULTS:
+        if mark in self._seen:
+            return
+        if self._counts.get(severity, 0) >= MAX_FAULTS:
+            if self._counts[severity] == MAX_FAULTS:
+                self._counts[severity] += 1
+                self.found.append(Diagnostic(severity, "more", f"only the first {MAX_FAULTS} {severity}s are shown"))
             return
         self._seen.add(mark)
         self._counts[severity] = self._counts.get(severity, 0) + 1
@@ -105,7 +111,9 @@ class Job:
 
 
 def sort(found: Sequence[Diagnostic]) -> list[Diagnostic]:
-    return sorted(found, key=lambda one: (one.span.file, one.span.line, one.span.column) if one.span else ("", 0, 0))
+    return sorted(
+        found, key=lambda one: (0, one.span.file, one.span.line, one.span.column) if one.span else (1, "", 0, 0)
+    )
 
 
 def shown(value: object) -> str:

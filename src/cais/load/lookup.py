@@ -111,6 +111,12 @@ def read_env(
         return {}
     number = job.sources.add(File(path, text, named_at, "env file named"))
 
+    nul = text.find("\0")
+    if nul >= 0:
+        line = text.count("\n", 0, nul)
+        job.error("env-file", "a NUL character cannot stand in an env file", pack(number, line, 0))
+        return {}
+
     def expand(value: str, seen: dict[str, str]) -> str:
         def lookup(name: str) -> str | None:
             return outer.get(name, seen.get(name, known.get(name)))

@@ -32,6 +32,8 @@ def nanoseconds(text: str) -> int:
         return 0
     total = 0
     position = 0
+    if len(rest) > 100:
+        raise ValueError(f'"{text[:60]}…" is not a duration')
     while position < len(rest):
         match = _DURATION.match(rest, position)
         if not match:
@@ -71,8 +73,8 @@ def _decimal(amount: int, unit: int) -> str:
 def size_bytes(text: str) -> int:
     """`1.5g` in bytes, units of 1024."""
     match = _SIZE.fullmatch(text)
-    if not match:
-        raise ValueError(f'"{text}" is not a size')
+    if not match or len(text) > 30:
+        raise ValueError(f'"{text[:60]}" is not a size')
     return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cais.source.tree import ITEM
+from cais.source.tree import ITEM, MAX_DEPTH
 
 
 def measure(text: str) -> dict[int, tuple[int, ...]]:
@@ -28,6 +28,8 @@ def _walk(parser: Any, found: dict[int, tuple[int, ...]]) -> None:
     while (event := parser.get_event()) is not None:
         kind = event.__class__.__name__
         if kind in ("MappingStartEvent", "SequenceStartEvent"):
+            if len(stack) > MAX_DEPTH:
+                return
             stack.append([kind == "MappingStartEvent", event.start_mark, event.end_mark, None])
             continue
         if kind in ("ScalarEvent", "AliasEvent"):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cais.source.api import Span
 from cais.source.tree import ITEM, NOWHERE, unpack
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024
 
 
 class Unreadable(Exception):

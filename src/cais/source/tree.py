@@ -17,6 +17,7 @@ COLUMN_MASK = ITEM - 1
 LINE_MASK = (1 << LINE_BITS) - 1
 
 NOWHERE = -1
+MAX_DEPTH = 100  # levels of nesting: what walks a tree may recurse
 
 
 def pack(file: int, line: int, column: int) -> int:

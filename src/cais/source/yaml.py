@@ -11,9 +11,9 @@ from typing import Any
 
 from cais.source.libyaml import CParser, MarkedYAMLError, ReaderError
 from cais.source.scalars import resolve
-from cais.source.tree import COLUMN_BITS, FILE_SHIFT, ITEM, List, Map, Tagged, copy, size
+from cais.source.tree import COLUMN_BITS, FILE_SHIFT, ITEM, MAX_DEPTH, List, Map, Tagged, copy, size
 
-MAX_DEPTH = 100
+MAX_VALUES = 500_000
 MAX_ALIASED = 200_000
 
 _CORE = "tag:yaml.org,2002:"
@@ -43,6 +43,10 @@ def read(text: str, number: int, faults: list[YamlError] | None = None) -> list[
         line = text.count("\n", 0, nul)
         column = nul - (text.rfind("\n", 0, nul) + 1)
         raise YamlError("yaml", "a NUL character cannot stand in YAML", _at(number, line, column))
+    if len(text) > MAX_VALUES and text.count("\n") + text.count(",") > MAX_VALUES:
+        raise YamlError(
+            "too-large", f"more than {MAX_VALUES:,} lines and items, the most a file may have", _at(number, 0, 0)
+        )
     builder = _Builder(number, faults)
     try:
         return builder.run(CParser(text))
