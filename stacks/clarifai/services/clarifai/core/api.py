@@ -180,7 +180,7 @@ def create_app(pool: notes.Pool, driver: Driver, embedder: Embedder, token: str)
 
     @app.get("/ready")
     def ready() -> JSONResponse:
-        checks = {"postgres": ask_postgres(pool), "neo4j": ask_neo4j(driver)}
+        checks = {"postgres": ask_postgres(pool), "neo4j": ask_neo4j(driver), "graph": projector.state()}
         well = not any(checks.values())
         return JSONResponse({"ready": well, "checks": {k: v or "ok" for k, v in checks.items()}}, 200 if well else 503)
 
@@ -228,6 +228,10 @@ class Projector:
 
     def wake(self) -> None:
         self.due.set()
+
+    def state(self) -> str | None:
+        """Ready means that a note saved now is in the graph soon: it is ours, and its statements are planned."""
+        return None if self.recognised > float("-inf") else "not looked at yet"
 
     def stop(self) -> None:
         self.stopping.set()
