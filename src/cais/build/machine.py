@@ -156,7 +156,7 @@ def _pip_mounts(machine: Machine, uid: int, certificate: str) -> list[Mount]:
         lines.append(f"{key} = {value}")
     if certificate:
         lines.append(f"cert = {certificate}")
-        uv.append("native-tls = true")
+        uv.append("native-tls = true")  # uv < 0.12 knows no other name for it
     cache = package_cache("pip", uid)
     made.append(Mount(kind="cache", source=str(cache), target=f"{HOME}/pip"))
     lines.append(f"cache-dir = {HOME}/pip")
