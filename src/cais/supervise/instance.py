@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from cais.paths import private_dir
 from cais.sandbox.api import PortSpec, Refused
 from cais.supervise import machine
 from cais.supervise.api import InstanceSpec, InstanceState
@@ -156,6 +157,7 @@ class Instance:
         spec = self.spec
         ours: list[int] = []  # given to the child, closed here afterwards
         try:
+            self._make_volumes()
             stdio = self._stdio(ours)
             self._failed = ""
             self.supervisor.exits[spec.id] = lambda code: self._exit(run, code)
@@ -186,6 +188,14 @@ class Instance:
         self.ports = tuple(ports)
         if not self._failed:
             self.feed(machine.Spawned(run, spawned.pid, time.time()))
+
+    def _make_volumes(self) -> None:
+        """Its anonymous volumes; mode 0755 is what the service sees at the target until the image fills them."""
+        for volume in self.spec.volumes:
+            if not os.path.isdir(volume):
+                private_dir(Path(volume).parent)
+                os.mkdir(volume)
+                os.chmod(volume, 0o755)
 
     def _stdio(self, ours: list[int]) -> tuple[int, int, int]:
         """The child's stdin, stdout and stderr; `ours` gets what is to be closed after the spawn."""

@@ -161,7 +161,7 @@ def _make_places(stack: Stack, desired: Desired) -> None:
     }
     for spec in desired.instances:
         for mount in spec.root.mounts:
-            if mount.kind == "volume":
+            if mount.kind == "volume" and mount.source not in spec.volumes:
                 folder = Path(mount.source)
                 private_dir(folder.parent)
                 # The volume's own mode is what a service sees at its target; what is above it keeps others out.

@@ -1,0 +1,318 @@
+"""`up` and what follows it: what is kept, what is made anew, who ends whom. Real processes in a Debian root."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from cais.supervise.state import supervisor_alive
+
+BOX = "image: 'debian:bookworm-slim', init: true"
+SLEEPS = f"{{{BOX}, command: [sleep, '1000']}}"
+
+
+def home(project):
+    return next((project.folder.parent / "state" / "projects").glob(project.folder.name))
+
+
+def eventually(true, seconds=20.0):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.05)
+
+
+def pid(project, name):
+    state = json.loads((home(project) / "state.json").read_text())
+    return next(i["state"]["pid"] for i in state["instances"] if i["state"]["service"] == name)
+
+
+def test_dependencies_start_in_order_and_a_one_shot_lets_others_begin(project):
+    project.compose(
+        f"""
+    services:
+      api:
+        {{{BOX}, command: [sh, -c, "cat /shared/migrated; exec sleep 1000"], volumes: [shared:/shared],
+          depends_on: {{migrate: {{condition: service_completed_successfully}}}}}}
+      migrate:
+        {{image: "debian:bookworm-slim", command: [sh, -c, "cat /shared/ready > /shared/migrated"],
+          volumes: [shared:/shared], depends_on: {{db: {{condition: service_healthy}}}}}}
+      db:
+        {{{BOX}, command: [sh, -c, "sleep 0.3; echo yes > /shared/ready; exec sleep 1000"], volumes: [shared:/shared],
+          healthcheck: {{test: [CMD, test, -s, /shared/ready], interval: 100ms, retries: 100}}}}
+    volumes: {{shared: {{}}}}
+    """
+    )
+    project.up()
+    assert "yes" in project.run("logs", "api").stdout
+    states = {row["Service"]: (row["State"], row["ExitCode"]) for row in project.ps().values()}
+    assert states == {"api": ("running", 0), "db": ("running", 0), "migrate": ("exited", 0)}
+
+
+def test_a_failing_one_shot_keeps_those_who_need_it_from_starting(project):
+    project.compose(
+        f"""
+    services:
+      migrate: {{image: "debian:bookworm-slim", command: [sh, -c, "echo no such table; exit 3"]}}
+      api: {{{BOX}, command: [sleep, "1000"], depends_on: {{migrate: {{condition: service_completed_successfully}}}}}}
+    """
+    )
+    done = project.run("up", "-d", check=False)
+    assert done.returncode == 1
+    for words in ("migrate", "exited (3)", "no such table"):
+        assert words in done.stderr, done.stderr
+    assert all(row["State"] != "running" for row in project.ps().values())
+
+
+def test_an_optional_dependency_may_fail(project):
+    project.compose(
+        f"""
+    services:
+      extra: {{image: "debian:bookworm-slim", command: [sh, -c, "exit 3"]}}
+      api: {{{BOX}, command: [sleep, "1000"],
+        depends_on: {{extra: {{condition: service_completed_successfully, required: false}}}}}}
+    """
+    )
+    project.run("up", "-d")
+    assert project.ps()[f"{project.folder.name}-api-1"]["State"] == "running"
+
+
+def test_up_again_changes_only_what_changed(project):
+    project.compose(f"services: {{a: {SLEEPS}, b: {SLEEPS}}}\n")
+    project.up()
+    a, b = pid(project, "a"), pid(project, "b")
+    project.up()
+    assert (pid(project, "a"), pid(project, "b")) == (a, b)
+    project.compose(f"services: {{a: {SLEEPS}, b: {{{BOX}, command: [sleep, '999']}}}}\n")
+    plan = project.run("up", "--dry-run").stdout
+    assert "keep" in plan and "recreate" in plan and "its configuration changed" in plan
+    project.up()
+    assert pid(project, "a") == a
+    assert pid(project, "b") != b
+
+
+def test_an_anonymous_volume_outlives_a_recreation_but_not_renewal_or_down(project):
+    text = "services: {{a: {{{box}, command: [sleep, '{n}'], volumes: [/keep]}}}}\n"
+
+    def content():
+        return project.exec("a", "cat", "/keep/it", check=False).stdout
+
+    project.compose(text.format(box=BOX, n=1000))
+    project.up()
+    project.exec("a", "sh", "-c", "echo here > /keep/it; echo here > /own")
+    project.compose(text.format(box=BOX, n=1001))
+    project.up()
+    assert content() == "here\n"
+    assert project.exec("a", "test", "-e", "/own", check=False).returncode == 1
+    project.up("-V")
+    assert content() == ""
+    project.exec("a", "sh", "-c", "echo here > /keep/it")
+    project.run("down")
+    project.up()
+    assert content() == ""
+
+
+def test_stop_and_start_keep_what_was_written_into_the_root(project):
+    project.compose(f"services: {{a: {SLEEPS}}}\n")
+    project.up()
+    project.exec("a", "sh", "-c", "echo here > /own")
+    project.run("stop")
+    assert project.ps()[f"{project.folder.name}-a-1"]["State"] == "exited"
+    eventually(lambda: not supervisor_alive(home(project)))  # nothing runs: nobody has to watch
+    project.run("start")
+    assert project.exec("a", "cat", "/own").stdout == "here\n"
+
+
+def test_restart_true_follows_a_restart_of_what_it_depends_on(project):
+    project.compose(
+        f"""
+    services:
+      db: {SLEEPS}
+      api: {{{BOX}, command: [sleep, "1000"], depends_on: {{db: {{condition: service_started, restart: true}}}}}}
+      job: {{{BOX}, command: [sleep, "1000"], depends_on: [db]}}
+    """
+    )
+    project.up()
+    before = {name: pid(project, name) for name in ("db", "api", "job")}
+    project.run("restart", "db")
+    eventually(lambda: pid(project, "api") not in (0, before["api"]))
+    assert pid(project, "db") != before["db"]
+    assert pid(project, "job") == before["job"]
+
+
+def test_restart_policies(project):
+    project.compose(
+        """
+    services:
+      never: {image: "debian:bookworm-slim", command: [sh, -c, "echo x; exit 1"]}
+      twice: {image: "debian:bookworm-slim", command: [sh, -c, "echo x; exit 1"], restart: "on-failure:2"}
+      well: {image: "debian:bookworm-slim", command: [sh, -c, "echo x"], restart: on-failure}
+    """
+    )
+    project.run("up", "-d")
+
+    def counts():
+        lines = project.run("logs", "--no-log-prefix").stdout
+        return lines.count("x")
+
+    eventually(lambda: counts() == 5)
+    eventually(lambda: all(row["State"] == "exited" for row in project.ps().values()))
+    assert counts() == 5
+
+
+def test_scale_up_and_down_touches_nobody_else(project):
+    project.compose(f"services: {{web: {SLEEPS}, db: {SLEEPS}}}\n")
+    project.up("--scale", "web=3")
+    db = pid(project, "db")
+    assert len(project.ps()) == 4
+    project.up("--scale", "web=1")
+    assert sorted(row["Service"] for row in project.ps().values()) == ["db", "web"]
+    assert pid(project, "db") == db
+
+
+def test_orphans_stay_until_they_are_asked_to_go(project):
+    project.compose(f"services: {{a: {SLEEPS}, old: {SLEEPS}}}\n")
+    project.up()
+    project.compose(f"services: {{a: {SLEEPS}}}\n")
+    project.up()
+    assert len(project.ps()) == 2
+    project.up("--remove-orphans")
+    assert [row["Service"] for row in project.ps().values()] == ["a"]
+
+
+def test_no_start_makes_and_starts_nothing(project):
+    project.compose(f"services: {{a: {SLEEPS}}}\n")
+    project.run("up", "--no-start")
+    assert [row["State"] for row in project.ps().values()] == ["created"]
+
+
+def test_wait_timeout_ends_the_waiting_with_who_was_late(project):
+    project.compose(
+        f"services: {{a: {{{BOX}, command: [sleep, '1000'], "
+        "healthcheck: {test: [CMD, 'false'], interval: 100ms, retries: 1000}}}\n"
+    )
+    done = project.run("up", "-d", "--wait", "--wait-timeout", "1", check=False)
+    assert done.returncode == 1
+    assert "a" in done.stderr and "not healthy after 1 s" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [(["--abort-on-container-exit"], 7), (["--exit-code-from", "b"], 143), (["--abort-on-container-failure"], 7)],
+)
+def test_the_exit_code_of_a_foreground_up_is_the_service_s(project, flags, code):
+    project.compose(
+        f"""
+    services:
+      a: {{image: "debian:bookworm-slim", command: [sh, -c, "echo bye; sleep 0.5; exit 7"]}}
+      b: {SLEEPS}
+    """
+    )
+    done = project.run("up", *flags, check=False)
+    assert done.returncode == code, done.stderr
+    assert "a-1  | bye" in done.stdout
+    assert all(row["State"] == "exited" for row in project.ps().values())
+
+
+def test_a_foreground_up_ends_when_all_have_ended(project):
+    project.compose("services: {a: {image: 'debian:bookworm-slim', command: [sh, -c, 'echo one; echo two >&2']}}\n")
+    done = project.run("up")
+    assert "a-1  | one\n" in done.stdout and "a-1  | two\n" in done.stdout
+    assert "a-1 exited with code 0" in done.stdout
+
+
+def test_interrupt_stops_gracefully_and_a_second_one_kills(project):
+    project.compose(
+        """
+    services:
+      polite: {image: "debian:bookworm-slim", command: [sh, -c, "trap 'echo bye; exit 0' TERM; sleep 1000 & wait"]}
+      stubborn:
+        image: "debian:bookworm-slim"
+        command: [sh, -c, "trap 'echo never' TERM; while :; do sleep 0.1; done"]
+        stop_grace_period: 60s
+    """
+    )
+    up = project.popen("up", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    eventually(lambda: len([r for r in project.ps().values() if r["State"] == "running"]) == 2, 60)
+    time.sleep(0.5)
+    up.send_signal(signal.SIGINT)
+    eventually(lambda: project.ps()[f"{project.folder.name}-polite-1"]["State"] == "exited", 30)
+    assert project.ps()[f"{project.folder.name}-stubborn-1"]["State"] == "running"
+    up.send_signal(signal.SIGINT)
+    out, _ = up.communicate(timeout=30)
+    assert up.returncode == 130
+    assert "polite-1" in out and "bye" in out
+    assert all(row["State"] == "exited" for row in project.ps().values())
+
+
+def test_up_d_outlives_its_terminal_and_a_hangup(project):
+    project.compose(f"services: {{a: {SLEEPS}}}\n")
+    script = f"{' '.join(__import__('shlex').quote(w) for w in _cais())} up -d --wait; kill -HUP -$$"
+    subprocess.run(["setsid", "sh", "-c", script], cwd=project.folder, env=project.env, capture_output=True, timeout=60)
+    supervisor = project.supervisor()
+    assert supervisor
+    os.kill(supervisor, signal.SIGHUP)
+    time.sleep(0.2)
+    assert project.ps()[f"{project.folder.name}-a-1"]["State"] == "running"
+
+
+def _cais():
+    import sys
+
+    return [sys.executable, "-m", "cais"]
+
+
+def test_two_ups_at_once_make_one_stack(project):
+    project.compose(f"services: {{a: {SLEEPS}, b: {SLEEPS}}}\n")
+    ups = [project.popen("up", "-d", stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(3)]
+    for up in ups:
+        _, err = up.communicate(timeout=60)
+        assert up.returncode == 0, err
+    assert [row["State"] for row in project.ps().values()] == ["running", "running"]
+    supervisors = subprocess.run(["pgrep", "-f", "cais-supervisor"], capture_output=True, text=True)
+    assert supervisors.returncode in (0, 1)
+
+
+def test_a_state_folder_deeper_than_a_socket_name_may_be_long(project, tmp_path):
+    project.env["CAIS_STATE"] = str(tmp_path / ("deep-" * 12) / ("deeper-" * 12) / "state")
+    project.compose(f"services: {{a: {SLEEPS}}}\n")
+    project.up()
+    assert project.exec("a", "echo", "hi").stdout == "hi\n"
+    project.run("down")
+
+
+def test_the_control_socket_and_the_state_are_the_owners_alone(project):
+    project.compose(f"services: {{a: {{{BOX}, command: [sleep, '1000'], environment: {{SECRET: s3cret}}}}}}\n")
+    project.up()
+    for path in home(project).rglob("*"):
+        if path.is_symlink() or "uppers" in path.parts or "run" in path.parts:
+            continue
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_nothing_is_left_after_down(project):
+    project.compose(f"services: {{a: {SLEEPS}}}\nvolumes: {{}}\n")
+    project.up()
+    supervisor = project.supervisor()
+    project.run("down", "-v")
+    eventually(lambda: not os.path.exists(f"/proc/{supervisor}"), 5)
+    left = [p.name for p in home(project).iterdir() if p.is_file() or any(p.iterdir())]
+    assert set(left) <= {"lock", "supervisor.log", "run"}
+
+
+def test_after_a_killed_supervisor_up_resumes_with_what_was_there(project):
+    project.compose(
+        f"services: {{a: {{{BOX}, command: [sleep, '1000'], volumes: [data:/data]}}}}\nvolumes: {{data: {{}}}}\n"
+    )
+    project.up()
+    project.exec("a", "sh", "-c", "echo kept > /data/it; echo kept > /own")
+    one = pid(project, "a")
+    os.kill(project.supervisor(), signal.SIGKILL)
+    eventually(lambda: not os.path.exists(f"/proc/{one}"))
+    done = project.run("ps", "-a")
+    assert "supervisor gone" in done.stderr and "Exited (137)" in done.stdout
+    project.up()
+    assert project.exec("a", "cat", "/data/it", "/own").stdout == "kept\nkept\n"
