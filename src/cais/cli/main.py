@@ -82,7 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         from cais.cli.errors import failed
 
-        return failed(error, argv)
+        code = failed(error, argv)
+        _let_go_of_stdout()
     return code
 
 
@@ -135,11 +136,20 @@ def _version() -> int:
 
 def _pipe_closed() -> int:
     """The reader went (`cais ps | head -1`): end as a program that SIGPIPE killed, quietly."""
+    _let_go_of_stdout()
+    return 141
+
+
+def _let_go_of_stdout() -> None:
+    """What cannot be written must not be tried again: Python flushes at its end, complains and exits with 120
+    (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+    """
     import os
 
-    # Python flushes stdout at exit and would complain: https://docs.python.org/3/library/signal.html#note-on-sigpipe
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
     except (OSError, ValueError):
-        pass
-    return 141
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (OSError, ValueError):
+            pass
