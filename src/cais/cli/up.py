@@ -144,14 +144,16 @@ class _Up:
         given, stack = self.given, self.stack
         there = snapshot(stack.name)
         began = time.time_ns()
+        dry = given.flag("dry-run") or self.options.dry_run
+        # A supervisor that has to be started gets ready while this process plans; without work it ends by itself.
+        client = None if dry else self._client()
         with make_progress(self.options, "up") as progress:
             with interrupted_at_once():
                 wanted = self._want(progress, there)
             apply = self._apply_options()
-            if given.flag("dry-run") or self.options.dry_run:
+            if client is None:
                 return self._dry_run(wanted, there, apply)
             self._say_differences(progress, wanted, there)
-            client = self._client()
             watcher = None
             if not self.detached:
                 watcher = Client.reach(stack.name)

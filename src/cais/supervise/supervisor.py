@@ -84,6 +84,7 @@ class Supervisor:
         listener.setblocking(False)
         loop.add_reader(listener.fileno(), self._accept, listener)
         self._consider_ending()
+        self._spawn_task(self._warm())
         try:
             await self._ending.wait()
         finally:
@@ -91,6 +92,13 @@ class Supervisor:
             if self._sandbox is not None:
                 await self._sandbox.close()
             self._save(final=True)
+
+    async def _warm(self) -> None:
+        """Have stack init ready when the first request comes: the command that made us is still planning."""
+        try:
+            await self.sandbox()
+        except Refused:
+            pass  # told when somebody needs it
 
     def _restore(self) -> None:
         state = read_state(self.home)
