@@ -228,10 +228,8 @@ def test_run_takes_entrypoint_volume_user_and_ports(shell: Project, free_port: i
     shell.write("given/note", "hello\n")
     words = ("--entrypoint", "cat -n", "-v", "./given:/mnt:ro", "-w", "/mnt", "-u", "nobody", "-e", "X=1")
     assert shell.run("run", "--rm", "-T", *words, "shell", "note").stdout.split() == ["1", "hello"]
-    shell.compose("""
-        services:
-          web: {image: "python:3.11", command: ["python3", "-m", "http.server", "80"], init: true}
-    """)
+    web = '  web: {image: "python:3.11", command: ["python3", "-m", "http.server", "80"], init: true}'
+    shell.compose(STACK.replace("    volumes: {data", f"    {web}\n    volumes: {{data"))
     shell.run("run", "-d", "-p", f"127.0.0.1:{free_port}:80", "web")
     end = time.monotonic() + 30
     while True:
