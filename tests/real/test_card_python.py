@@ -6,7 +6,7 @@ import pytest
 pytestmark = pytest.mark.real
 
 _CHECK = """
-import asyncio, bz2, ctypes, ctypes.util, curses, dbm.gnu, lzma, readline, sqlite3, ssl, sys, sysconfig, uuid, zlib
+import asyncio, bz2, ctypes, ctypes.util, curses, dbm, lzma, readline, sqlite3, ssl, sys, sysconfig, uuid, zlib
 assert sys.executable == "/usr/local/bin/python", sys.executable
 assert sys.prefix == "/usr/local"
 assert sysconfig.get_path("purelib") == f"/usr/local/lib/python3.{sys.version_info.minor}/site-packages"
@@ -38,8 +38,8 @@ def test_pip_installs_where_the_official_image_has_it(tag: str) -> None:
         "-ec",
         "pip install -q flask; which flask; python -c 'import flask; print(flask.__file__)'; "
         "pip install -q --user six; python -c 'import six; print(six.__file__)'; "
-        "python -m venv /opt/v; /opt/v/bin/pip install -q tomli; "
-        "/opt/v/bin/python -c 'import tomli; print(tomli.__file__)'; "
+        "python -m venv /opt/v; /opt/v/bin/pip install -q colorama; "
+        "/opt/v/bin/python -c 'import colorama; print(colorama.__file__)'; "
         "/opt/v/bin/python -c 'import flask' 2>/dev/null || echo apart; pip uninstall -q -y flask wheel; "
         "python -c 'import flask' 2>/dev/null || echo gone",
     ).stdout.splitlines()
@@ -48,7 +48,7 @@ def test_pip_installs_where_the_official_image_has_it(tag: str) -> None:
         "/usr/local/bin/flask",
         f"/usr/local/lib/python{minor}/site-packages/flask/__init__.py",
         f"/root/.local/lib/python{minor}/site-packages/six.py",
-        f"/opt/v/lib/python{minor}/site-packages/tomli/__init__.py",
+        f"/opt/v/lib/python{minor}/site-packages/colorama/__init__.py",
         "apart",
         "gone",
     ]
