@@ -29,11 +29,12 @@ ask() {
         --sun-misc-unsafe-memory-access=allow org.neo4j.shell.Main -a bolt://127.0.0.1:7687 "$@"
 }
 shell_extra=
-for _ in $(seq 600); do
+for _ in $(seq 200); do
     kill -0 "$pid" 2>/dev/null || { cat "$home/out"; exit 1; }
-    if (exec 3<>/dev/tcp/127.0.0.1/7687) 2>/dev/null; then break; fi
-    sleep 0.2
+    if (exec 3<>/dev/tcp/127.0.0.1/7687) 2>/dev/null && ask 'RETURN 1' >"$home/said" 2>&1; then break; fi
+    sleep 0.5
 done
+cat "$home/said"
 ask 'CREATE CONSTRAINT IF NOT EXISTS FOR (n:N) REQUIRE n.id IS UNIQUE;
 UNWIND range(1, 100) AS i MERGE (n:N {id: i}) SET n.t = datetime();
 MATCH (a:N), (b:N) WHERE a.id = b.id + 1 MERGE (a)-[:R]->(b);
