@@ -54,6 +54,7 @@ class Child:
     def __init__(self, name: str, pid: int, status: socket.socket, waiting: int) -> None:
         self.name, self.pid, self.status, self.waiting = name, pid, status, waiting
         self.pidfd = os.pidfd_open(pid)
+        self.door = self.pidfd  # by which others enter its namespaces
         self.fds: dict[str, int] = {}
         self.notes: tuple[str, ...] = ()
         self.failed: Report | None = None
@@ -213,7 +214,7 @@ class Init:
             name = request.net.partition(":")[2]
             if name not in self.instances:
                 raise Refused(f"network of {name}", "it is not running")
-            join = self.instances[name].pidfd
+            join = self.instances[name].door
         ours, theirs = wire.pair()
         with step("clone"):
             pid = kernel.clone(spaces)
@@ -266,7 +267,7 @@ class Init:
         try:
             with step(f"enter {request.id}"):
                 # Children only: this process stays where it is, and its child is in there from its first moment.
-                kernel.setns(instance.pidfd, kernel.CLONE_NEWPID)
+                kernel.setns(instance.door, kernel.CLONE_NEWPID)
                 pid = os.fork()
         except Refused as error:
             raise Refused(error.step, f"it has ended ({error.why})") from error
@@ -275,7 +276,7 @@ class Init:
                 kernel.setns(self.own_pid_namespace, kernel.CLONE_NEWPID)
         if pid == 0:
             ours.close()
-            host = service.Host(instance.pidfd, instance.ids)
+            host = service.Host(instance.door, instance.ids)
             service.run_entered(self.world, host, process, fds[:3], fds[3:], theirs)
         theirs.close()
         self.adopt(request.token, pid, ours, request.number)
@@ -322,6 +323,12 @@ class Init:
     def started(self, child: Child) -> None:
         if child.is_instance and self.world.single:
             child.ids = _ids_of(child.pid)
+        if child.is_instance and child.process.init:
+            # The reaper never execs, so its memory is stack init's and nobody may look into it (PR_SET_DUMPABLE):
+            # setns(2) refuses it too. The program, its only child by now, is in the same namespaces.
+            with suppress(OSError, IndexError), open(f"/proc/{child.pid}/task/{child.pid}/children") as file:
+                child.door = os.pidfd_open(int(file.read().split()[0]))
+        child.door = child.fds.pop("door", child.door)
         child.fds["pidfd"] = child.pidfd
         self.say(Done(number=child.waiting, fds=tuple(child.fds), notes=child.notes), list(child.fds.values()))
         child.waiting = 0
@@ -340,6 +347,8 @@ class Init:
         self.poll.unregister(child.pidfd)
         del self.by_pidfd[child.pidfd]
         os.close(child.pidfd)
+        if child.door != child.pidfd:
+            os.close(child.door)
         if child.is_instance:
             del self.instances[child.name]
         if child.failed is not None:
