@@ -342,6 +342,11 @@ def _reap_for(status: socket.socket, *, tty: bool) -> None:
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
             os.tcsetpgrp(0, os.getpgid(0))
             signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+        # setns(2) asks for the right to trace. This pid 1 never execs, so it stays undumpable, and nobody but root
+        # may trace it; the program may be, and stands in the same namespaces.
+        door = os.pidfd_open(os.getpid())
+        report(status, Report(fds=("door",)), [door])
+        os.close(door)
         return
     status.close()
     os.closerange(0, 1024)
