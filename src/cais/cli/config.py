@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from cais.cli.options import BOOL, STRING, Command, Flag, parse
+from cais.cli.options import STRING, Command, Flag, parse
 from cais.cli.project import GlobalOptions
+from cais.diag.api import CaisError
 
 if TYPE_CHECKING:
+    from cais.cli.options import Given
     from cais.model.stack import Stack
 
 COMMAND = Command(
@@ -38,7 +40,8 @@ COMMAND = Command(
         Flag("volumes", "Print the volume names, one per line."),
     ),
 )
-_ = BOOL
+
+TOP = ("name", "services", "networks", "volumes", "secrets", "configs", "models")
 
 
 def run(options: GlobalOptions, argv: list[str]) -> int:
@@ -46,28 +49,32 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     from cais.load.api import load_with
     from cais.load.job import Options
 
-    stack = load_with(
-        Options(
-            paths=options.files,
-            project_directory=options.project_directory,
-            project_name=options.project_name,
-            profiles=options.profiles,
-            env_files=options.env_files,
-            services=tuple(given.args) or None,
-            interpolate=not given.flag("no-interpolate"),
-            normalize=not given.flag("no-normalize"),
-            consistency=not given.flag("no-consistency"),
-            resolve_paths=not given.flag("no-path-resolution"),
-            resolve_environment=not given.flag("no-env-resolution"),
-        )
+    chosen = Options(
+        paths=options.files,
+        project_directory=options.project_directory,
+        project_name=options.project_name,
+        profiles=options.profiles,
+        env_files=options.env_files,
+        services=tuple(given.args) or None,
+        interpolate=not given.flag("no-interpolate") and not given.flag("variables"),
+        normalize=not given.flag("no-normalize"),
+        consistency=not given.flag("no-consistency"),
+        resolve_paths=not given.flag("no-path-resolution"),
+        resolve_environment=not given.flag("no-env-resolution"),
     )
+    try:
+        stack = load_with(chosen)
+    except CaisError as error:
+        if given.text("format") != "json":
+            raise
+        return failed_as_json(error)
     if stack.warnings:
-        from cais.diag.text import render
+        from cais.cli.errors import show
 
-        sys.stderr.write(render(stack.warnings) + "\n")
+        show(stack.warnings, ansi=options.ansi)
+    text = output(stack, given)
     if given.flag("quiet"):
         return 0
-    text = output(stack, given)
     target = given.text("output")
     if target:
         with open(target, "w", encoding="utf-8") as file:
@@ -77,20 +84,103 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     return 0
 
 
-def output(stack: Stack, given: Any) -> str:
-    for section in ("services", "volumes", "networks", "models"):
+def failed_as_json(error: CaisError) -> int:
+    """The faults as values on stdout, and as ever on stderr."""
+    import json
+
+    from cais.cli.errors import show
+    from cais.diag.values import as_values
+
+    found = error.diagnostics()
+    sys.stdout.write(json.dumps({"diagnostics": as_values(found)}, indent=2, ensure_ascii=False) + "\n")
+    show(found)
+    return error.exit_code
+
+
+def output(stack: Stack, given: Given) -> str:
+    tree = stack.canonical
+    for section in ("services", "volumes", "networks"):
         if given.flag(section):
-            return lines(sorted(stack.canonical.get(section) or ()))
+            return lines(sorted(tree.get(section) or ()))
+    if given.flag("models"):
+        return lines(sorted(str(one.get("model", "")) for one in (tree.get("models") or {}).values()))
     if given.flag("profiles"):
-        return lines(sorted({one for service in stack.services.values() for one in service.profiles}))
+        return lines(stack.all_profiles)
     if given.flag("images"):
-        return lines(service.image for service in stack.services.values() if service.image)
+        return lines(image for _, image in images(stack))
     if given.flag("environment"):
         return lines(f"{name}={value}" for name, value in sorted(stack.environment.items()))
+    if given.said("hash"):
+        return hashes(stack, given.text("hash"))
+    if given.flag("variables"):
+        from cais.load.variables import table
+
+        return table(tree, given.text("format"))
+    if given.flag("origin"):
+        from cais.load.origin import with_origin
+
+        return with_origin(stack)
+    if given.flag("lock-image-digests"):
+        return dump_locked(stack)
+    if given.flag("resolve-image-digests"):
+        for name, image in images(stack):
+            digest(image, name)
     dollars = not given.flag("no-interpolate")
     if given.text("format") == "json":
         return as_json(stack, dollars)
     return as_yaml(stack, dollars)
+
+
+def images(stack: Stack) -> list[tuple[str, str]]:
+    """Each service's image; what a build makes is named after project and service."""
+    services = stack.canonical.get("services") or {}
+    return [
+        (name, service.get("image") or f"{stack.name}-{name}")
+        for name, service in sorted(services.items())
+        if service.get("provider") is None
+    ]
+
+
+def hashes(stack: Stack, wanted: str) -> str:
+    """A hash of each service's configuration: it changes when, and only when, the service must be made again."""
+    import json
+    from hashlib import sha256
+
+    services = stack.canonical.get("services") or {}
+    names = sorted(services) if wanted == "*" else sorted(wanted.split(","))
+    for name in names:
+        if name not in services:
+            raise CaisError(f"there is no service {name}", exit_code=1)
+
+    def one(name: str) -> str:
+        kept = {key: value for key, value in services[name].items() if key not in ("build", "pull_policy", "scale")}
+        return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
+
+    return lines(f"{name} {one(name)}" for name in names)
+
+
+def dump_locked(stack: Stack) -> str:
+    from cais.source.emit import dump
+
+    services = stack.canonical.get("services") or {}
+    locked = {
+        name: {"image": digest(service["image"], name)} if service.get("image") else {}
+        for name, service in services.items()
+    }
+    return dump({"services": locked})
+
+
+def digest(image: str, service: str) -> str:
+    """`image` with its digest and its registry's full name."""
+    if "@sha256:" not in image:
+        raise CaisError(
+            f"cannot pin {image} of service {service}: its digest is known to a registry, and Cais asks none yet",
+            hint="name the image by digest (image@sha256:…)",
+        )
+    first, slash, rest = image.partition("/")
+    if not slash:
+        return f"docker.io/library/{image}"
+    return image if "." in first or ":" in first or first == "localhost" else f"docker.io/{first}/{rest}"
 
 
 def lines(items: Any) -> str:
@@ -127,4 +217,39 @@ def as_json(stack: Stack, dollars: bool) -> str:
 def as_yaml(stack: Stack, dollars: bool) -> str:
     from cais.source.emit import dump
 
-    return dump(stack.canonical, dollars=dollars)
+    tree = without_defaults(stack.canonical)
+    order = [key for key in TOP if key in tree] + sorted(key for key in tree if key not in TOP)
+    return "".join(dump({key: tree[key]}, dollars=dollars) for key in order)
+
+
+def without_defaults(tree: Any) -> Any:
+    """Docker Compose's YAML leaves out what its JSON shows empty: commands of the image, addresses, placement."""
+    tree = dict(tree)
+    for section in ("services", "networks"):
+        if tree.get(section):
+            tree[section] = {name: bare(entry) for name, entry in tree[section].items()}
+    return tree
+
+
+def bare(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    kept = dict(entry)
+    for key in ("command", "entrypoint"):
+        if key in kept and kept[key] is None:
+            del kept[key]
+    if kept.get("ipam") == {}:
+        del kept["ipam"]
+    if "deploy" in kept:
+        kept["deploy"] = {
+            key: value for key, value in kept["deploy"].items() if value != {} or key not in ("resources", "placement")
+        }
+    if kept.get("pre_start"):
+        kept["pre_start"] = [bare(hook) for hook in kept["pre_start"]]
+    if isinstance(kept.get("develop"), dict) and kept["develop"].get("watch"):
+        watches = [
+            {key: value for key, value in watch.items() if key != "exec" or value.get("command") is not None}
+            for watch in kept["develop"]["watch"]
+        ]
+        kept["develop"] = {**kept["develop"], "watch": watches}
+    return kept

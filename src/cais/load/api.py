@@ -62,4 +62,5 @@ def load_with(options: Options, env: Mapping[str, str] | None = None) -> Stack:
         used=job.used,
         variable_at=job.variable_at,
         extended=frozenset(job.extended),
+        all_profiles=loaded.all_profiles,
     )

@@ -20,6 +20,7 @@ class Loaded(NamedTuple):
     tree: Map
     disabled: Map
     profiles: tuple[str, ...]
+    all_profiles: tuple[str, ...]
     job: Job
 
 
@@ -49,6 +50,12 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
     if options.normalize:
         normalize.normalize(job, tree, name)
     active = profiles.active_profiles(job)
+    everything = profiles.all_profiles(tree)
+    if not options.interpolate:  # the model as it stands, as Docker Compose has it: not decoded, nothing left out
+        tree.put("name", name, reader.name_at if reader.name and not given else -1)
+        job.stop_if_failed()
+        job.found = sort(job.found)
+        return Loaded(name, found.working_dir, found.files, tree, Map(), active, everything, job)
     disabled = profiles.activate(job, tree, active, options.services or ())
     if options.consistency:
         consistency.consistent(job, tree, disabled)
@@ -67,4 +74,4 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
         tree.put("services", Map(), -1)
     job.stop_if_failed()
     job.found = sort(job.found)
-    return Loaded(name, found.working_dir, found.files, tree, disabled, active, job)
+    return Loaded(name, found.working_dir, found.files, tree, disabled, active, everything, job)

@@ -15,6 +15,21 @@ def active_profiles(job: Job) -> tuple[str, ...]:
     return given
 
 
+def all_profiles(tree: Map) -> tuple[str, ...]:
+    """Every profile that some service names."""
+    services = tree.get("services")
+    return tuple(
+        sorted(
+            {
+                str(profile)
+                for service in (services.values() if services.__class__ is Map else ())
+                if service.__class__ is Map
+                for profile in service.get("profiles") or ()
+            }
+        )
+    )
+
+
 def activate(job: Job, tree: Map, profiles: Sequence[str], named: Sequence[str]) -> Map:
     """Take the services no profile activates out of `tree`; returns them."""
     services = tree.get("services")

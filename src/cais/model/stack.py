@@ -36,6 +36,7 @@ class Stack:
         used: Mapping[int, tuple[str, ...]] | None = None,
         variable_at: Mapping[str, int] | None = None,
         extended: frozenset[int] = frozenset(),
+        all_profiles: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.working_dir = working_dir
@@ -44,6 +45,7 @@ class Stack:
         self.warnings = warnings
         self.environment: Mapping[str, str] = environment or {}
         self.profiles = profiles
+        self.all_profiles = all_profiles
         self._sources = sources
         self._used = used or {}
         self._variable_at = variable_at or {}
@@ -114,8 +116,18 @@ class Stack:
 
     def variables(self, *path: str | int) -> tuple[tuple[str, Span | None], ...]:
         """The variables that gave the value at `path`, and where an env file defines each."""
-        names = self._used.get(self.position(*path), ())
-        sources = self._sources
-        if sources is None:
-            return ()
-        return tuple((name, sources.span(self._variable_at.get(name, NOWHERE))) for name in names)
+        return self.variables_at(self.position(*path))
+
+    def place(self, position: int) -> Span | None:
+        """The span of a packed position."""
+        return self._sources.span(position) if self._sources else None
+
+    def variables_at(self, position: int) -> tuple[tuple[str, Span | None], ...]:
+        names = self._used.get(position, ()) if position != NOWHERE else ()
+        return tuple((name, self.place(self._variable_at.get(name, NOWHERE))) for name in names)
+
+    def chain(self, position: int) -> list[tuple[str, Span | None]]:
+        """How the file of `position` came to be read: `included from`, `extended from`."""
+        if self._sources is None:
+            return []
+        return [(relation, self.place(at)) for relation, at in self._sources.chain(position)]
