@@ -199,9 +199,8 @@ class Smoke:
         concept, took = until("its concept is in the graph", self.show_concept, within=GRAPH)
         if [claim["note"] for claim in concept["claims"]] != [self.note]:
             fail(f"concept: not linked to the one claim: {concept}")
-        say(
-            f"concept {self.concept!r}: {concept['claims'][0]['text']!r}, related to {len(concept['related'])} more ({took:.2f} s)"
-        )
+        claim, related = concept["claims"][0]["text"], len(concept["related"])
+        say(f"concept {self.concept!r}: {claim!r}, related to {related} more ({took:.2f} s)")
 
     def show_concept(self) -> Any:
         status, answer = self.core.ask(f"/concepts/{urllib.parse.quote(self.concept)}")

@@ -255,6 +255,7 @@ class Projector:
         if time.monotonic() - self.recognised > RECOGNISE_EVERY:
             graph.recognise(self.pool, self.driver)
             graph.warm(self.driver)
+            search.warm(self.driver)
             self.recognised = time.monotonic()
         if done := graph.project(self.pool, self.driver):
             log.info("graph written", extra={"notes": done})

@@ -10,7 +10,7 @@ from typing import Any
 from neo4j import Driver
 
 from clarifai.core.embedder import Embedder, EmbeddingUnavailable, as_vector
-from clarifai.core.graph import GRAPH_ERRORS, ask
+from clarifai.core.graph import GRAPH_ERRORS, PLANNED_ONCE, ask
 from clarifai.core.notes import Pool
 from clarifai.notes.extract import WORD, concept_key
 
@@ -36,7 +36,7 @@ WHERE b.id IN (SELECT id FROM near UNION SELECT id FROM worded) OR b.id = ANY(%(
 """
 
 MENTIONED = """
-MATCH (b:Block)-[:STATES]->(:Claim)-[:MENTIONS]->(k:Concept) WHERE k.key IN $keys
+MATCH (b:Block)-[:STATES]->(:Claim)-[:MENTIONS]->(k:Concept) USING INDEX k:Concept(key) WHERE k.key IN $keys
 RETURN b.id AS block, count(DISTINCT k) AS concepts ORDER BY concepts DESC LIMIT $limit
 """
 
@@ -50,7 +50,10 @@ def search(pool: Pool, driver: Driver, embedder: Embedder, q: str, limit: int) -
         vector = None
     shares: dict[str, int] = {}
     try:
-        shares = {row["block"]: row["concepts"] for row in ask(driver, MENTIONED, keys=phrases(q), limit=CANDIDATES)}
+        shares = {
+            row["block"]: row["concepts"]
+            for row in ask(driver, PLANNED_ONCE + MENTIONED, keys=phrases(q), limit=CANDIDATES)
+        }
     except GRAPH_ERRORS as error:
         log.warning("searching without the graph", extra={"reason": str(error)})
         degraded.append("neo4j: away")
@@ -86,12 +89,12 @@ def phrases(q: str) -> list[str]:
 
 
 CLAIMS = """
-MATCH (k:Concept {key: $key})<-[:MENTIONS]-(c:Claim)<-[:STATES]-(b:Block)<-[:HAS]-(n:Note)
+MATCH (k:Concept {key: $key})<-[:MENTIONS]-(c:Claim)<-[:STATES]-(b:Block)<-[:HAS]-(n:Note) USING INDEX k:Concept(key)
 RETURN k.label AS label, c.text AS claim, b.id AS block, n.path AS path, n.title AS title ORDER BY path, b.position
 """
 
 RELATED = """
-MATCH (:Concept {key: $key})<-[:MENTIONS]-(c:Claim)-[:MENTIONS]->(other:Concept)
+MATCH (k:Concept {key: $key})<-[:MENTIONS]-(c:Claim)-[:MENTIONS]->(other:Concept) USING INDEX k:Concept(key)
 RETURN other.label AS name, count(DISTINCT c) AS claims ORDER BY claims DESC, name LIMIT 20
 """
 
@@ -103,7 +106,7 @@ def show_concept(pool: Pool, driver: Driver, name: str) -> dict[str, Any] | None
         alias = connection.execute("SELECT key FROM concept_alias WHERE alias = %s", [key]).fetchone()
         key = alias["key"] if alias else key
         aliases = connection.execute("SELECT label FROM concept_alias WHERE key = %s ORDER BY label", [key]).fetchall()
-    rows = ask(driver, CLAIMS, key=key)
+    rows = ask(driver, PLANNED_ONCE + CLAIMS, key=key)
     if not rows:
         return None
     return {
@@ -114,5 +117,12 @@ def show_concept(pool: Pool, driver: Driver, name: str) -> dict[str, Any] | None
         "notes": [
             {"path": path, "title": title} for path, title in {row["path"]: row["title"] for row in rows}.items()
         ],
-        "related": ask(driver, RELATED, key=key),
+        "related": ask(driver, PLANNED_ONCE + RELATED, key=key),
     }
+
+
+def warm(driver: Driver) -> None:
+    """Lets Neo4j plan the statements of a search before the first one (see `graph.warm`)."""
+    ask(driver, PLANNED_ONCE + MENTIONED, keys=[], limit=0)
+    ask(driver, PLANNED_ONCE + CLAIMS, key="")
+    ask(driver, PLANNED_ONCE + RELATED, key="")
