@@ -119,7 +119,7 @@ def test_a_failing_init_script_fails_the_start_and_the_next_one(project):
         volumes:
           - ./init:/docker-entrypoint-initdb.d:ro
           - data:/var/lib/postgresql/data
-        healthcheck: {test: [CMD, pg_isready, -U, postgres], interval: 200ms, retries: 100}
+        healthcheck: {test: [CMD, pg_isready, -h, 127.0.0.1, -U, postgres], interval: 200ms, retries: 100}
     volumes: {data: {}}
     """
     )
