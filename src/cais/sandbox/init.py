@@ -323,11 +323,6 @@ class Init:
     def started(self, child: Child) -> None:
         if child.is_instance and self.world.single:
             child.ids = _ids_of(child.pid)
-        if child.is_instance and child.process.init:
-            # The reaper never execs, so its memory is stack init's and nobody may look into it (PR_SET_DUMPABLE):
-            # setns(2) refuses it too. The program, its only child by now, is in the same namespaces.
-            with suppress(OSError, IndexError), open(f"/proc/{child.pid}/task/{child.pid}/children") as file:
-                child.door = os.pidfd_open(int(file.read().split()[0]))
         child.door = child.fds.pop("door", child.door)
         child.fds["pidfd"] = child.pidfd
         self.say(Done(number=child.waiting, fds=tuple(child.fds), notes=child.notes), list(child.fds.values()))
