@@ -4,6 +4,8 @@ set -u
 shopt -s nullglob
 LC_ALL=C
 share=/usr/share/neo4j
+# Neo4j wants its own host's name to resolve, and there is no network here that would give it one.
+echo "127.0.0.1 $(hostname)" >>/etc/hosts
 home=$(mktemp -d)
 mkdir -p "$share/aot" "$home"/{conf,data,logs,run,import,plugins}
 cat >"$home/conf/neo4j.conf" <<'CONF'
