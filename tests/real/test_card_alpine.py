@@ -39,11 +39,11 @@ def test_apk_adds_and_takes_away_by_its_table() -> None:
         "apk update; apk add --no-cache --virtual .build gcc musl-dev curl=8.9-r0 >/dev/null 2>&1; "
         "gcc --version | head -1; "
         "apk del .build >/dev/null 2>&1; which gcc || echo gone; apk add bash tzdata; "
-        "apk add -q su-exec >/dev/null 2>&1; su-exec nobody id -un; wget --version | head -1",
+        "apk add -q su-exec >/dev/null 2>&1; su-exec root id -un; wget --version | head -1",
         timeout=500,
     ).stdout.splitlines()
     assert said[0].startswith("gcc (Debian")
-    assert said[1:3] == ["gone", "nobody"]
+    assert said[1:3] == ["gone", "root"]
     assert said[3].startswith("GNU Wget")
 
 

@@ -29,6 +29,7 @@ def lay(root: Path, recipe: Recipe, below: Sequence[str]) -> None:
         path.symlink_to(target)
     if recipe.users:
         _add_users(root, recipe.users, below)
+    _add_packages(root, below)
     if recipe.programs:
         etc = _place(root, "/etc/ld.so.cache", below)
         etc.write_bytes(ldcache.build(below))
@@ -89,6 +90,25 @@ def _add_users(root: Path, users: Sequence[User], below: Sequence[str]) -> None:
         path.chmod(mode)
         if mode == 0o640 and os.geteuid() == 0:
             os.chown(path, 0, 42)
+
+
+def _add_packages(root: Path, below: Sequence[str]) -> None:
+    """dpkg's status with the packages of the programs in it, each once."""
+    import re
+
+    known: dict[str, str] = {}
+    for layer in below:
+        for file in sorted(Path(layer).glob("var/lib/dpkg/cais.d/*")):
+            for stanza in file.read_text().split("\n\n"):
+                if name := re.match(r"Package: (\S+)", stanza):
+                    known.setdefault(name[1], stanza)
+    if not known:
+        return
+    status = "\n".join(_lines("var/lib/dpkg/status", below))
+    there = set(re.findall(r"(?m)^Package: (\S+)$", status))
+    added = [stanza for name, stanza in sorted(known.items()) if name not in there]
+    path = _place(root, "/var/lib/dpkg/status", below)
+    path.write_text("\n\n".join([status.strip("\n"), *(a.strip("\n") for a in added)]) + "\n\n")
 
 
 def _lines(path: str, below: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from cais.fetch.debian import sources as debian
 from cais.paths import cache_home, shared_programs
 
 USERLAND_LAYOUT = 3  # raise it when what userland.py lays out changes: every userland is then made anew
-PROGRAM_LAYOUT = 1
+PROGRAM_LAYOUT = 3
 
 # A userland is Essential, Priority: required, and these. usr-is-merged first: else `usrmerge` comes, with all of perl.
 SEEDS = ("usr-is-merged", "apt", "adduser", "ca-certificates", "netbase", "tzdata")

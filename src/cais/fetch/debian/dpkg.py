@@ -28,32 +28,45 @@ def write(root: Path, packages: Iterable[Unpacked], *, architecture: str) -> Non
         "triggers/Unincorp",
     ):
         (home / empty).touch()
-    stanzas, by_path = [], []
+    packages = sorted(packages, key=lambda u: u.package.name)
+    by_path: list[str] = []
     by_name: dict[str, list[str]] = {}
-    for one in sorted(packages, key=lambda u: u.package.name):
-        fields = one.control.fields
-        same = fields.get("Multi-Arch") == "same"
-        stem = f"{fields['Package']}:{fields['Architecture']}" if same else fields["Package"]
-        (home / f"info/{stem}.list").write_text("".join(f"{p}\n" for p in one.paths))
-        for name, content in one.control.files.items():
-            file = home / f"info/{stem}.{name}"
-            file.write_bytes(content)
-            if name in _SCRIPTS:
-                file.chmod(0o755)
-        stanzas.append(_stanza(root, one))
+    for one in packages:
         for line in one.control.files.get("triggers", b"").decode().splitlines():
             directive, _, trigger = line.partition("#")[0].strip().partition(" ")
             if not directive.startswith("interest"):
                 continue
             mode = "/noawait" if directive == "interest-noawait" else ""
             if trigger.startswith("/"):
-                by_path.append(f"{trigger} {stem}{mode}\n")
+                by_path.append(f"{trigger} {_stem(one)}{mode}\n")
             else:
-                by_name.setdefault(trigger.strip(), []).append(f"{stem}{mode}\n")
-    (home / "status").write_text("\n".join(stanzas) + "\n")
+                by_name.setdefault(trigger.strip(), []).append(f"{_stem(one)}{mode}\n")
+    (home / "status").write_text(describe(root, packages))
     (home / "triggers/File").write_text("".join(by_path))
     for trigger, interested in by_name.items():
         (home / "triggers" / trigger).write_text("".join(interested))
+
+
+def describe(root: Path, packages: Iterable[Unpacked]) -> str:
+    """Write what info/ holds of the packages; returns their stanzas for the status file, an empty line after each."""
+    info = root / "var/lib/dpkg/info"
+    info.mkdir(parents=True, exist_ok=True)
+    stanzas = []
+    for one in packages:
+        (info / f"{_stem(one)}.list").write_text("".join(f"{p}\n" for p in one.paths))
+        for name, content in one.control.files.items():
+            file = info / f"{_stem(one)}.{name}"
+            file.write_bytes(content)
+            if name in _SCRIPTS:
+                file.chmod(0o755)
+        stanzas.append(_stanza(root, one) + "\n")
+    return "".join(stanzas)
+
+
+def _stem(one: Unpacked) -> str:
+    """How dpkg calls the files of a package: several architectures of one may be there at once."""
+    fields = one.control.fields
+    return f"{fields['Package']}:{fields['Architecture']}" if fields.get("Multi-Arch") == "same" else fields["Package"]
 
 
 def _stanza(root: Path, one: Unpacked) -> str:

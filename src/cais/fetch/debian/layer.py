@@ -13,12 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from cais.fetch import store, tar
+from cais.fetch import names, store, tar
 from cais.fetch.api import DebianPackages
-from cais.fetch.debian import download, index, resolve, userland
+from cais.fetch.debian import download, dpkg, index, resolve, userland
 from cais.paths import cache_home
 
 Progress = Callable[[str, int, int], None]
+STATUS = "cais.d"  # beside dpkg's status: the stanzas a program's layer adds to it
 
 
 def place(
@@ -46,6 +47,13 @@ def place(
         script = one.control.files.get("postinst", b"").decode(errors="replace")
         _alternatives(target, script)
     _bytecode(target, source.suite)
+    if not source.alone and target == root:
+        # What apt in an image of this program must know, else `purge --auto-remove` takes the program's libraries
+        # away. Those taken without their dependencies are kept from it: it would want to mend them.
+        status = root / "var/lib/dpkg" / STATUS
+        status.mkdir(parents=True, exist_ok=True)
+        stanzas = dpkg.describe(root, sorted(unpacked, key=lambda u: u.package.name))
+        (status / names.key_of(source)).write_text(stanzas)
     taken = {u.package.name: u.package.version for u in sorted(unpacked, key=lambda u: u.package.name)}
     lock = cache_home() / "programs" / f"{tree}.lock.json"
     before: dict[str, str] = msgspec.json.decode(lock.read_bytes()) if lock.exists() else {}
