@@ -46,7 +46,8 @@ def one(make):
 
     def spec(attributes: str, more: str = "", image: Image = IMAGE) -> InstanceSpec:
         service = textwrap.indent(textwrap.dedent(attributes).strip("\n"), "    ")
-        text = f"services:\n  api:\n    image: any\n{service}\n{textwrap.dedent(more) if more.startswith(chr(10)) else more}"
+        more = textwrap.dedent(more) if more.startswith("\n") else more
+        text = f"services:\n  api:\n    image: any\n{service}\n{more}"
         return next(s for s in make(text, image).instances if s.service == "api")
 
     return spec
