@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
-from cais.sandbox import kernel, nftables, service, wire
+from cais.sandbox import kernel, netlink, nftables, service, wire
 from cais.sandbox.api import Process, Refused
 from cais.sandbox.kernel import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
 from cais.sandbox.messages import (
@@ -33,7 +33,7 @@ from cais.sandbox.messages import (
     StartBorder,
 )
 from cais.sandbox.netlink import Links
-from cais.sandbox.roots import step
+from cais.sandbox.roots import masked_here, step
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 _reports: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
@@ -96,7 +96,11 @@ class Init:
         self.borders: set[int] = set()
         self.mounts(mount_point)
         self.world = service.World(
-            single=single, mount_point=mount_point, nofile=nofile, last_capability=kernel.last_capability()
+            single=single,
+            mount_point=mount_point,
+            nofile=nofile,
+            last_capability=kernel.last_capability(),
+            masked=masked_here(),
         )
         self.own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self.net, listener, lacks = make_network()
@@ -215,12 +219,13 @@ class Init:
             if name not in self.instances:
                 raise Refused(f"network of {name}", "it is not running")
             join = self.instances[name].door
+        wired = [service.wired(link) for link in request.links]
         ours, theirs = wire.pair()
         with step("clone"):
             pid = kernel.clone(spaces)
         if pid == 0:
             ours.close()
-            service.run_instance(self.world, request, fds[:3], fds[3:], theirs, join)
+            service.run_instance(self.world, request, fds[:3], fds[3:], theirs, join, wired)
         theirs.close()
         child = self.adopt(request.id, pid, ours, request.number)
         child.is_instance = True
@@ -392,7 +397,7 @@ def _in_network(channel: socket.socket) -> None:
         with suppress(OSError), open(f"/proc/sys/net/{name}", "w") as file:
             file.write(value)
     links = Links()
-    links.raise_loopback()
+    netlink.request(links.channel, netlink.link_up(1))
     nft = nftables.open_channel()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.bind(("0.0.0.0", 0))

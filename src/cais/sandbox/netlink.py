@@ -9,7 +9,6 @@ import ipaddress
 import os
 import socket
 import struct
-from collections.abc import Sequence
 
 # linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
@@ -38,16 +37,17 @@ def message(kind: int, flags: int, body: bytes, number: int = 0) -> bytes:
     return struct.pack("IHHII", 16 + len(body), kind, flags | NLM_F_REQUEST, number, 0) + body
 
 
-def request(channel: socket.socket, messages: Sequence[bytes]) -> None:
-    """Send all messages at once; the first error is raised as OSError.
+def request(channel: socket.socket, messages: bytes) -> None:
+    """Send all messages at once; the first error is raised as OSError. One of them at least must ask for an answer
+    (NLM_F_ACK); an error is told in any case.
 
     The kernel works through them inside sendmsg(2), so every answer is there when it returns and none is left over.
     """
-    channel.send(b"".join(messages))
+    channel.send(messages)
     failed = answers = 0
     while True:
         try:
-            data = channel.recv(65536, socket.MSG_DONTWAIT)
+            data = channel.recv(16384, socket.MSG_DONTWAIT)
         except BlockingIOError:
             break
         at = 0
@@ -65,13 +65,12 @@ class Links:
     """The links of one network namespace, through a socket made in it."""
 
     def __init__(self, channel: socket.socket | None = None) -> None:
-        self.channel = channel or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self.channel = channel or open_channel()
 
     def _do(self, *messages: tuple[int, int, bytes]) -> None:
-        packed = [message(kind, flags | NLM_F_ACK, body) for kind, flags, body in messages]
-        # One send per message: a failed one must not hide behind those after it.
-        for one in packed:
-            request(self.channel, [one])
+        # One send per message: nothing is done after one that failed.
+        for kind, flags, body in messages:
+            request(self.channel, message(kind, flags | NLM_F_ACK, body))
 
     def add_bridge(self, name: str, index: int, mac: bytes, mtu: int, address: str, prefix: int) -> None:
         link = struct.pack("BxHiII", 0, 0, index, IFF_UP, IFF_UP)
@@ -119,21 +118,26 @@ class Links:
     def delete(self, name: str) -> None:
         self._do((RTM_DELLINK, 0, struct.pack("BxHiII", 0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, name.encode() + b"\0")))
 
-    def raise_loopback(self) -> None:
-        self._do((RTM_NEWLINK, 0, struct.pack("BxHiII", 0, 0, 1, IFF_UP, IFF_UP)))
 
-    def raise_link(self, index: int, address: str, prefix: int) -> None:
-        self._do(
-            (RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, _address(index, address, prefix)),
-            (RTM_NEWLINK, 0, struct.pack("BxHiII", 0, 0, index, IFF_UP, IFF_UP)),
-        )
+def open_channel() -> socket.socket:
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
 
-    def add_default_route(self, gateway: str, index: int) -> None:
+
+def link_up(index: int) -> bytes:
+    """The message that raises a link; the loopback is number 1 everywhere."""
+    return message(RTM_NEWLINK, NLM_F_ACK, struct.pack("BxHiII", 0, 0, index, IFF_UP, IFF_UP))
+
+
+def set_up(index: int, address: str, prefix: int, gateway: str) -> bytes:
+    """The messages that give a link its address, raise it and, with `gateway`, make it the way out."""
+    made = message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, _address(index, address, prefix)) + link_up(index)
+    if gateway:
         body = struct.pack(
             "BBBBBBBBI", socket.AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
         )
         body += attribute(RTA_GATEWAY, socket.inet_aton(gateway)) + attribute(RTA_OIF, struct.pack("I", index))
-        self._do((RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body))
+        made += message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, body)
+    return made
 
 
 def _address(index: int, address: str, prefix: int) -> bytes:

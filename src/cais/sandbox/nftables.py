@@ -115,10 +115,16 @@ def rule(chain: str, *expressions: bytes) -> tuple[int, int, bytes]:
     return NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, body
 
 
-def apply(channel: socket.socket, parts: Sequence[tuple[int, int, bytes]]) -> None:
-    """One transaction: all of it, or OSError and nothing."""
+def transaction(parts: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """For `netlink.request`: all of it, or OSError and nothing."""
     batch = struct.pack(">BBH", 0, 0, NFNL_SUBSYS_NFTABLES)
     messages = [netlink.message(NFNL_MSG_BATCH_BEGIN, 0, batch, 0)]
-    messages += [_generic(kind, flags | NLM_F_ACK, body, at) for at, (kind, flags, body) in enumerate(parts, 1)]
+    for at, (kind, flags, body) in enumerate(parts, 1):
+        answer = NLM_F_ACK if at == len(parts) else 0  # one that fails answers in any case
+        messages.append(_generic(kind, flags | answer, body, at))
     messages.append(netlink.message(NFNL_MSG_BATCH_END, 0, batch, len(parts) + 1))
-    netlink.request(channel, messages)
+    return b"".join(messages)
+
+
+def apply(channel: socket.socket, parts: Sequence[tuple[int, int, bytes]]) -> None:
+    netlink.request(channel, transaction(parts))

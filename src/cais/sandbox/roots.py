@@ -63,11 +63,27 @@ class step:
             raise Refused(self.name, error.strerror or str(error)) from error
 
 
-class Builder:
-    """Makes one root. `own` is an empty directory of the host used as mount point; `single` is the one-uid map."""
+def masked_here() -> tuple[tuple[str, bool], ...]:
+    """What of `MASKED` this kernel has, and whether it is a directory: asked once for all roots."""
+    paths = [*MASKED, *(path for pattern in MASKED_PATTERNS for path in glob(pattern))]
+    return tuple((path, os.path.isdir(path)) for path in paths if os.path.exists(path))
 
-    def __init__(self, root: Root, own: str, *, single: bool, privileged: bool, host_net: bool) -> None:
-        self.root, self.own = root, own
+
+class Builder:
+    """Makes one root. `own` is an empty directory of the host used as mount point; `single` is the one-uid map;
+    `masked` is what `masked_here` found."""
+
+    def __init__(
+        self,
+        root: Root,
+        own: str,
+        masked: Sequence[tuple[str, bool]],
+        *,
+        single: bool,
+        privileged: bool,
+        host_net: bool,
+    ) -> None:
+        self.root, self.own, self.masked = root, own, masked
         self.single, self.privileged, self.host_net = single, privileged, host_net
         self.sources: dict[int, int] = {}
         self.files = -1
@@ -258,13 +274,16 @@ class Builder:
         kernel.mount(empty, empty, None, MS_BIND)
         # What is bound from here on has these flags too: a bind mount takes its source's (mount(2)).
         kernel.mount(None, empty, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        masked = [*MASKED, *(path for pattern in MASKED_PATTERNS for path in glob(pattern))]
-        for path in masked:
+        nothing = ""  # the first hidden directory; the others are the same empty one
+        for path, is_directory in self.masked:
             with suppress(FileNotFoundError):
-                if os.path.isdir(path):
-                    kernel.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0k")
-                else:
+                if not is_directory:
                     kernel.mount(empty, path, None, MS_BIND)
+                elif nothing:
+                    kernel.mount(nothing, path, None, MS_BIND)
+                else:
+                    kernel.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0k")
+                    nothing = path
         kernel.umount(empty)
         os.unlink(empty)
         for path in READ_ONLY:

@@ -17,15 +17,16 @@ from typing import NamedTuple, NoReturn
 
 import msgspec
 
-from cais.sandbox import kernel, nftables, roots, users, wire
+from cais.sandbox import kernel, netlink, nftables, roots, users, wire
 from cais.sandbox.api import Process, Refused
 from cais.sandbox.messages import Link, Report, Spawn
-from cais.sandbox.netlink import Links
 from cais.sandbox.roots import step
 
 # moby daemon/config: what a container has when PATH is not set
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DNS_ADDRESS = "127.0.0.11"
+# Above the ports that connect(2) and bind(2) choose by themselves, and where no program is known to listen.
+_DNS_PORT = 61053
 
 _LIMITS = {
     name: getattr(resource, f"RLIMIT_{name.upper()}")
@@ -57,10 +58,29 @@ class World(NamedTuple):
     mount_point: str
     nofile: tuple[int, int]  # as the supervisor was started
     last_capability: int
+    masked: tuple[tuple[str, bool], ...]
+
+
+class Wired(NamedTuple):
+    """A link as its instance needs it. Worked out before the clone: a child copies every page that it touches, so
+    what stack init can do for it costs less there."""
+
+    peer: str
+    messages: bytes
+
+
+def wired(link: Link) -> Wired:
+    return Wired(link.peer, netlink.set_up(link.peer_index, link.address, link.prefix, link.gateway))
 
 
 def run_instance(
-    world: World, request: Spawn, stdio: Sequence[int], groups: Sequence[int], status: socket.socket, join: int
+    world: World,
+    request: Spawn,
+    stdio: Sequence[int],
+    groups: Sequence[int],
+    status: socket.socket,
+    join: int,
+    links: Sequence[Wired],
 ) -> NoReturn:
     """`join` is the pidfd of the instance whose network this one shares, or -1."""
     try:
@@ -71,6 +91,7 @@ def run_instance(
         builder = roots.Builder(
             request.root,
             world.mount_point,
+            world.masked,
             single=world.single,
             privileged=request.process.privileged,
             host_net=request.net == "host",
@@ -80,7 +101,7 @@ def run_instance(
             socket.sethostname(request.hostname)
             kernel.set_domainname(request.domainname)
         if request.net == "new":
-            _connect(request.links, status, dns=request.dns, single=world.single)
+            _connect(links, status, dns=request.dns, single=world.single)
         notes = _sysctls(request.process)
         builder.seal()
         _start(world, request.process, stdio, status, notes, nested=True)
@@ -151,11 +172,11 @@ def _prepare(keep: Sequence[int], groups: Sequence[int]) -> None:
             os.close(fd)
 
 
-def _connect(links: Sequence[Link], status: socket.socket, *, dns: bool, single: bool) -> None:
+def _connect(links: Sequence[Wired], status: socket.socket, *, dns: bool, single: bool) -> None:
     """The instance's side of its network namespace; stack init says when the peers are here."""
-    here = Links()
+    here = netlink.open_channel()
     with step("network: raise lo"):
-        here.raise_loopback()
+        netlink.request(here, _LOOPBACK)
     # moby libnetwork sets these two for every container since 20.10, so that a service that is not root may
     # listen on port 80 and ping.
     _write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0")
@@ -168,37 +189,38 @@ def _connect(links: Sequence[Link], status: socket.socket, *, dns: bool, single:
     for link in links:
         with step(f"network: raise {link.peer}"):
             _write(f"/proc/sys/net/ipv6/conf/{link.peer}/disable_ipv6", "1")  # as Docker without IPv6 networks
-            here.raise_link(link.peer_index, link.address, link.prefix)
-            if link.gateway:
-                here.add_default_route(link.gateway, link.peer_index)
+            netlink.request(here, link.messages)
+
+
+_LOOPBACK = netlink.link_up(1)
+_DNS_RULES = nftables.transaction(
+    [
+        nftables.table(),
+        nftables.nat_chain("output", nftables.NF_INET_LOCAL_OUT),
+        *(
+            nftables.rule(
+                "output",
+                nftables.to_address(DNS_ADDRESS),
+                nftables.protocol(number),
+                nftables.to_port(53),
+                nftables.dnat(DNS_ADDRESS, _DNS_PORT),
+            )
+            for number in (socket.IPPROTO_UDP, socket.IPPROTO_TCP)
+        ),
+    ]
+)
 
 
 def _listen_dns(status: socket.socket) -> None:
     """127.0.0.11:53 answers, and port 53 stays free for a service that is a DNS server itself: as Docker does it,
-    the sockets have ports of their own and NAT brings what is meant for 53 to them."""
+    the sockets have a port of their own and NAT brings what is meant for 53 to them."""
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind((DNS_ADDRESS, 0))
+    udp.bind((DNS_ADDRESS, _DNS_PORT))
     tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    tcp.bind((DNS_ADDRESS, 0))
+    tcp.bind((DNS_ADDRESS, _DNS_PORT))
     tcp.listen(128)
     with nftables.open_channel() as channel:
-        nftables.apply(
-            channel,
-            [
-                nftables.table(),
-                nftables.nat_chain("output", nftables.NF_INET_LOCAL_OUT),
-                *(
-                    nftables.rule(
-                        "output",
-                        nftables.to_address(DNS_ADDRESS),
-                        nftables.protocol(number),
-                        nftables.to_port(53),
-                        nftables.dnat(DNS_ADDRESS, listener.getsockname()[1]),
-                    )
-                    for number, listener in ((socket.IPPROTO_UDP, udp), (socket.IPPROTO_TCP, tcp))
-                ),
-            ],
-        )
+        netlink.request(channel, _DNS_RULES)
     report(status, Report(fds=("udp", "tcp")), [udp.fileno(), tcp.fileno()])
     udp.close()
     tcp.close()
