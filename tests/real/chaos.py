@@ -1,5 +1,6 @@
 """What a kill at a bad moment may leave: nothing. For tests/real/test_kill.py (a few rounds) and bench/soak.py."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -44,8 +45,8 @@ def write_stack(project: Any) -> None:
 
 
 def processes(marker: str) -> list[str]:
-    """Command lines of every process that belongs to the project: its state path or its name stands in environment,
-    mounts or arguments. Zombies do not count."""
+    """Command lines of every process that belongs to the project: its state path or its name stands in environment
+    or mounts, or it writes to the supervisor's log. Zombies do not count."""
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -53,7 +54,10 @@ def processes(marker: str) -> list[str]:
         try:
             if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
                 continue
-            if marker in (entry / "mountinfo").read_text() or marker in (entry / "environ").read_text(errors="replace"):
+            places = (entry / "mountinfo").read_text()
+            with contextlib.suppress(FileNotFoundError):
+                places += os.readlink(entry / "fd" / "2")
+            if marker in places or marker in (entry / "environ").read_text(errors="replace"):
                 found.append(f"{entry.name} {(entry / 'cmdline').read_text()[:80]!r}")
         except OSError:
             continue

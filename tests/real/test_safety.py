@@ -48,6 +48,16 @@ def test_nothing_of_the_callers_environment_reaches_a_service_a_log_or_a_state_f
             assert PLANTED.encode() not in file.read_bytes(), file
 
 
+def test_the_supervisor_keeps_neither_the_environment_nor_the_arguments_of_the_command_that_made_it(project):
+    project.env["CALLERS_SECRET"] = PLANTED
+    project.compose(IDLE)
+    project.run("run", "-d", "-e", f"GIVEN={PLANTED}", "box")
+    supervisor = Path(f"/proc/{project.supervisor()}")
+    assert (supervisor / "comm").read_text() == "cais-supervisor\n"
+    for name in ("cmdline", "environ"):
+        assert PLANTED.encode() not in (supervisor / name).read_bytes()
+
+
 def test_state_is_private_and_files_with_values_are_0600(project):
     project.compose(IDLE)
     project.up()

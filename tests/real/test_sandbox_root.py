@@ -233,6 +233,22 @@ def test_read_only_root_keeps_its_mounts_writable(tmp_path: Path) -> None:
     assert "Read-only file system" in seen and seen.endswith("a\n")
 
 
+def test_a_missing_working_directory_is_made_also_under_a_read_only_root_but_not_for_an_exec(tmp_path: Path) -> None:
+    async def run() -> tuple[str, str]:
+        async with Stack(tmp_path) as stack:
+            root = stack.root("web", read_only=True)
+            seen = await stack.output("pwd", root=root, cwd="/srv/a b")
+            await stack.start("box", "sleep", "100")
+            try:
+                return seen, await stack.output("pwd", inside="box", cwd="/srv/missing")
+            except Refused as refused:
+                return seen, str(refused)
+
+    seen, refusal = asyncio.run(run())
+    assert seen == "/srv/a b\n"
+    assert "working directory /srv/missing" in refusal and "No such file" in refusal
+
+
 def test_chown_succeeds_for_root_whoever_started_it(tmp_path: Path) -> None:
     async def run() -> str:
         async with Stack(tmp_path) as stack:

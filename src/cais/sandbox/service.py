@@ -103,6 +103,7 @@ def run_instance(
         if request.net == "new":
             _connect(links, status, dns=request.dns, single=world.single)
         notes = _sysctls(request.process)
+        _make_cwd(request.process.cwd)  # before the root is read-only, as runc does
         builder.seal()
         _start(world, request.process, stdio, status, notes, nested=True)
     except Refused as error:
@@ -247,8 +248,8 @@ def _start(
 ) -> NoReturn:
     person = users.look_up(process.user, process.group_add)
     bounds = users.capabilities(process, world.last_capability)
-    with step(f"working directory {process.cwd}"):
-        _make_cwd(process.cwd)
+    if not process.cwd.startswith("/"):
+        raise Refused(f"working directory {process.cwd}", "it must be an absolute path")
     notes += _limits(world, process)
     notes += _oom_score(process.oom_score_adj)
     terminal = _terminal(process, person, status, world) if process.tty else -1
@@ -269,10 +270,9 @@ def _start(
 
 
 def _make_cwd(path: str) -> None:
-    if not path.startswith("/"):
-        raise Refused(f"working directory {path}", "it must be an absolute path")
-    with suppress(FileExistsError):
-        if not os.path.isdir(path):
+    """Of the service; an exec with a missing one fails, as in Docker."""
+    with step(f"working directory {path}"), suppress(FileExistsError):
+        if path.startswith("/") and not os.path.isdir(path):
             os.makedirs(path, mode=0o755, exist_ok=True)  # Docker makes a missing working directory
 
 

@@ -101,15 +101,18 @@ def _fork(
 def _daemon(
     home: Path, project: str, factory: "SandboxFactory", version: str, lock: int, listener: socket.socket
 ) -> None:
+    from cais.sandbox import kernel
+
     status = 1
     try:
+        # The command's line and environment would stand in /proc as long as the stack runs, the line for every user
+        # of the machine to read: `run -e PASSWORD=…`.
+        kernel.scrub_environment(f"cais-supervisor {project}")
         os.umask(0o077)
         os.chdir("/")
         _only(home, {lock, listener.fileno()})
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        with contextlib.suppress(OSError), open("/proc/self/comm", "w") as comm:
-            comm.write("cais-supervisor"[:15])
         _serve(home, project, factory, version, listener)
         status = 0
     except BaseException:
