@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 CAIS = [sys.executable, "-m", "cais"]
+# What pip installs has its bytecode; a checkout gets it at its first run, unless the shell forbids it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 PEERS = Path(os.environ.get("CAIS_BENCH", Path.home() / ".cache" / "cais-bench"))
 
 

@@ -22,7 +22,13 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 http.server.ThreadingHTTPServer(("", 8000), http.server.SimpleHTTPRequestHandler).serve_forever()
 """
 
-PROBE = "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/', timeout=1)"
+# What `curl -sf` does on the other side; the image has no curl.
+PROBE = """\
+import socket, sys
+s = socket.create_connection(("127.0.0.1", 8000), 1)
+s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+sys.exit(b" 200 " not in s.recv(64))
+"""
 
 HEALTH = "interval: 100ms, start_interval: 100ms, timeout: 5s, retries: 100"
 PLAIN = HEALTH.replace("start_interval: 100ms, ", "")  # Docker 20.10 has no start_interval
@@ -47,8 +53,8 @@ services:
   python:
     image: python:3.11-slim
     command: [python3, /server.py]
-    volumes: ["./server.py:/server.py:ro"]
-    healthcheck: {{test: [CMD, python3, -c, "{PROBE}"], start_period: 30s, {HEALTH}}}
+    volumes: ["./server.py:/server.py:ro", "./probe.py:/probe.py:ro"]
+    healthcheck: {{test: [CMD, python3, -SE, /probe.py], start_period: 30s, {HEALTH}}}
 volumes: {{pg: {{}}}}
 """
 
@@ -176,6 +182,7 @@ def main(runs: int = 5) -> None:
             folder.mkdir()
             (folder / "compose.yaml").write_text(text)
             (folder / "server.py").write_text(SERVER)
+            (folder / "probe.py").write_text(PROBE)
         env = {**os.environ, "CAIS_STATE": str(Path(top, "state"))}
         mine = measure(CAIS, ours, env, runs)
         say("Cais, cold", mine["cold"])
