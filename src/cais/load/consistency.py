@@ -91,7 +91,12 @@ def consistent(job: Job, tree: Map, disabled: Map) -> None:
 
 def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabled: Map) -> None:
     at = services.where(name)
-    if not service.get("image") and service.get("build") is None and service.get("provider") is None:
+    if (
+        name not in job.incomplete
+        and not service.get("image")
+        and service.get("build") is None
+        and service.get("provider") is None
+    ):
         job.error(
             "no-image",
             f'service "{name}" has neither an image nor a build',

@@ -75,6 +75,7 @@ class Reader:
         try:
             text = read_text(path)
         except Unreadable as error:
+            self.fatal = True
             if error.line:
                 number = job.sources.add(File(path, "", at, relation))
                 job.error("encoding", error.reason, position(number, error.line - 1, error.column - 1))
@@ -98,6 +99,7 @@ class Reader:
         except RecursionError:
             faults.append(YamlError("too-deep", "nested too deep", position(number, 0, 0)))
             documents = None
+        self.fatal = self.fatal or documents is None
         for fault in faults:
             notes = [(fault.note, fault.other)] if fault.other >= 0 else []
             job.error(fault.code, fault.message, fault.position, key=True, notes=notes)
@@ -110,6 +112,7 @@ class Reader:
             value = value.value
         if value.__class__ is not Map:
             found = "there is nothing here" if value is None else f"this is {shown(value)}"
+            self.fatal = True
             job.error("not-a-mapping", f"a compose file is a mapping; {found}", document.position)
             return tree
         resets: list[tuple[str, ...]] = []
@@ -132,8 +135,7 @@ class Reader:
         if "version" in tree:
             job.warn("obsolete", "version is obsolete: it is ignored, remove it", tree.where("version"), key=True)
             tree.drop("version")
-        if job.failed:
-            self.broken = True
+        job.drop_invalid()
         canonical(job, tree)
         unify(tree)
         return tree
@@ -142,7 +144,7 @@ class Reader:
     given: str | None = None  # by the command line or the environment
     fallback: str = ""  # the folder's
     name_at: int = NOWHERE
-    broken: bool = False
+    fatal: bool = False  # something could not be read: what it would have defined is missing
 
     # --- include
 
@@ -179,6 +181,7 @@ class Reader:
             if one.__class__ is not str or not one:
                 continue
             if one.startswith(REMOTE):
+                self.fatal = True
                 job.error("remote", f"cannot include {one}: remote includes are not supported", at,
                           hint="fetch it into the project and include the local file")  # fmt: skip
                 return
@@ -188,6 +191,7 @@ class Reader:
         for file in files:
             if file in chain or file == path:
                 circle = " includes ".join([*(chain[chain.index(file) :] if file in chain else ()), path, file])
+                self.fatal = True
                 job.error("include-cycle", f"include runs in a circle: {circle}", at)
                 return
         directory = long.get("project_directory")
@@ -256,8 +260,7 @@ class Reader:
             job.error(
                 "wrong-type", f'service "{name}" extends nothing', at, key=True, hint="name a service or remove it"
             )
-            service.drop("extends")
-            return service
+            return self.unextended(name, service)
         target: Any = given
         file: Any = None
         if given.__class__ is Map:
@@ -274,32 +277,27 @@ class Reader:
                 "",
                 job.error,
             )
-            service.drop("extends")
-            return service
+            return self.unextended(name, service)
         base_services: Any = services
         base_path, base_dir = path, working_dir
         if file:
             if file.startswith(REMOTE):
                 job.error("remote", f"cannot extend from {file}: remote files are not supported", given.where("file"))
-                service.drop("extends")
-                return service
+                return self.unextended(name, service)
             base_path = absolute(file, working_dir)
             base_dir = os.path.dirname(base_path)
         if len(trail) > MAX_CHAIN:
             job.error("extends-cycle", f"more than {MAX_CHAIN} services extend one another", at)
-            service.drop("extends")
-            return service
+            return self.unextended(name, service)
         step = (base_path, target)
         if step in trail:
             circle = " extends ".join(f"{one}" for _, one in (*trail[trail.index(step) :], step))
             job.error("extends-cycle", f"extends runs in a circle: {circle}", at)
-            service.drop("extends")
-            return service
+            return self.unextended(name, service)
         if file:
             base_services = self.foreign_services(base_path, given.where("file"), base_dir)
             if base_services is None:
-                service.drop("extends")
-                return service
+                return self.unextended(name, service)
         if base_services.__class__ is not Map or target not in base_services:
             known = base_services if base_services.__class__ is Map else {}
             job.error(
@@ -308,8 +306,7 @@ class Reader:
                 at_service,
                 hint=nearest(target, known),
             )
-            service.drop("extends")
-            return service
+            return self.unextended(name, service)
         base = self.extend(target, base_services, base_path, base_dir, (*trail, step))
         if base.__class__ is not Map:
             return service
@@ -325,6 +322,12 @@ class Reader:
         unify_service(merged)
         services[name] = merged
         return merged
+
+    def unextended(self, name: str, service: Map) -> Map:
+        """The service without an `extends` that leads nowhere."""
+        self.job.incomplete.add(name)
+        service.drop("extends")
+        return service
 
     resets: dict[str, list[tuple[str, ...]]]
 
@@ -380,8 +383,9 @@ def untag(value: Any, path: tuple[str, ...], resets: list[tuple[str, ...]]) -> N
         for key in list(value):
             item = value[key]
             if item.__class__ is Tagged:
-                resets.append((*path, key))
-                if item.tag == "!reset":
+                if item.tag != "!broken":
+                    resets.append((*path, key))
+                if item.tag != "!override":
                     value.drop(key)
                     continue
                 value[key] = item = item.value
@@ -390,7 +394,7 @@ def untag(value: Any, path: tuple[str, ...], resets: list[tuple[str, ...]]) -> N
         keep = []
         for index, item in enumerate(value):
             if item.__class__ is Tagged:
-                if item.tag == "!reset":
+                if item.tag != "!override":
                     continue
                 value[index] = item = item.value
             untag(item, (*path, str(index)), resets)

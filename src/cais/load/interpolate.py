@@ -169,6 +169,7 @@ class _Walker:
                 value = substitution.replace(value)
             except TemplateError as error:
                 job.error(error.code, error.message, at, hint=error.hint)
+                job.broken.add(at)
                 return value
             if substitution.used:
                 job.used[at] = tuple(dict.fromkeys(substitution.used))
@@ -184,6 +185,7 @@ class _Walker:
             return cast(value)
         except ValueError as error:
             job.error("cast", str(error), at)
+            job.broken.add(at)
             return value
 
 

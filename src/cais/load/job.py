@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cais.diag.api import ERROR, WARNING, Diagnostic, Faults, Note
 from cais.source.files import Sources
-from cais.source.tree import NOWHERE
+from cais.source.tree import NOWHERE, List, Map
 
 MAX_FAULTS = 200
 
@@ -41,6 +41,9 @@ class Job:
         self.extended: set[int] = set()  # id() of the canonical mappings that hold x-… keys
         self._unset: set[str] = set()
         self._counts: dict[str, int] = {}
+        self.broken: set[int] = set()  # values without their variables: what follows from that is not said
+        self.incomplete: set[str] = set()  # services whose `extends` led nowhere
+        self.invalid: list[tuple[Any, Any]] = []
         self.ports = 0  # short forms opened so far: ranges are bounded for all services together
         self.working_dir = ""
 
@@ -53,11 +56,28 @@ class Job:
         key: bool = False,
         hint: str = "",
         notes: Sequence[tuple[str, int]] = (),
+        drop: tuple[Any, Any] | None = None,
     ) -> None:
+        """`drop`: the container and key of a value that later stages could not bear."""
+        if position in self.broken and position != NOWHERE:
+            return
+        if drop is not None:
+            self.invalid.append(drop)
         self._add(ERROR, code, message, position, key, hint, notes)
 
     def warn(self, code: str, message: str, position: int = NOWHERE, *, key: bool = False, hint: str = "") -> None:
         self._add(WARNING, code, message, position, key, hint, ())
+
+    def drop_invalid(self) -> None:
+        """Take out what is of the wrong kind, so that the rest can be looked at too."""
+        for holder, key in sorted(
+            self.invalid, key=lambda one: one[1] if isinstance(one[1], int) else -1, reverse=True
+        ):
+            if holder.__class__ is Map:
+                holder.drop(key)
+            elif holder.__class__ is List and key < len(holder):
+                del holder[key], holder.at[key]
+        self.invalid.clear()
 
     def unset(self, name: str, position: int = NOWHERE) -> None:
         """One warning for each variable, however often it is missing."""

@@ -35,13 +35,26 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
     reader = documents.reader(job)
     reader.given, reader.fallback = given, fallback
     tree = reader.project(found.files, found.working_dir)
-    job.stop_if_failed()
+    if reader.fatal:
+        job.stop_if_failed()
     name = given or lookup.normal_name(reader.name) or fallback
     if not name:
+        job.stop_if_failed()
         raise CaisError("the project needs a name", hint="give one with -p, or a name at the top of the file")
     if not tree:
+        job.stop_if_failed()
         raise CaisError(f"cannot load {', '.join(found.files)}: there is nothing in it")
 
+    try:
+        return _finish(job, tree, found, name, reader.name_at if reader.name and not given else -1)
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError):
+        job.stop_if_failed()  # a stage stumbled over what was reported already
+        raise
+
+
+def _finish(job: Job, tree: Map, found: lookup.Found, name: str, name_at: int) -> Loaded:
+    """From the merged tree to the canonical one."""
+    options = job.options
     if options.resolve_paths:
         paths.resolve(job, tree, found.working_dir)
     normalize.defaults(job, tree, found.working_dir)
@@ -52,7 +65,7 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
     active = profiles.active_profiles(job)
     everything = profiles.all_profiles(tree)
     if not options.interpolate:  # the model as it stands, as Docker Compose has it: not decoded, nothing left out
-        tree.put("name", name, reader.name_at if reader.name and not given else -1)
+        tree.put("name", name, name_at)
         job.stop_if_failed()
         job.found = sort(job.found)
         return Loaded(name, found.working_dir, found.files, tree, Map(), active, everything, job)
@@ -68,7 +81,7 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
         profiles.select(job, tree, options.services)
     profiles.prune(tree)
     decode.decode(job, tree)
-    tree.put("name", name, reader.name_at if reader.name and not given else -1)
+    tree.put("name", name, name_at)
     tree.drop("include")
     if tree.get("services") is None:
         tree.put("services", Map(), -1)

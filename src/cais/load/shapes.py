@@ -161,6 +161,7 @@ def _wrong_kind(value: Any, shape: Shape, holder: Any, key: Any, path: str, repo
     report(
         "wrong-type", f"{_place(path)} must be {shape.expected()}, not {found}", where(holder, key), hint=hint,
         key=value.__class__ in (Map, List) or value is None,
+        drop=None if holder is None else (holder, key),
     )  # fmt: skip
 
 

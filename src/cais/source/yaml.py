@@ -167,8 +167,7 @@ class _Builder:
                 value = self.alias(event.anchor, at)
             elif kind == "MappingEndEvent" or kind == "SequenceEndEvent":
                 value = container
-                if is_map and _MERGE in value:
-                    self.fold(value)
+                sound = not is_map or _MERGE not in value or self.fold(value)
                 closing, closing_tag = name, tag
                 at = begun
                 container, key, key_at, begun, name, tag = stack.pop()
@@ -176,6 +175,9 @@ class _Builder:
                 has_key = is_map
                 if closing_tag is not None:
                     value = self.tag_container(closing_tag, value)
+                if not sound:
+                    self.tagged = True
+                    value = Tagged("!broken", value)
                 if closing is not None:
                     self.open.discard(closing)
                     anchors[closing] = value
@@ -221,19 +223,25 @@ class _Builder:
             return copy(value)
         return value
 
-    def fold(self, target: Map) -> None:
-        """Merge keys (yaml.org/type/merge): what the mapping says itself wins, then the first in a list."""
+    def fold(self, target: Map) -> bool:
+        """Merge keys (yaml.org/type/merge): what the mapping says itself wins, then the first in a list.
+
+        False when there is something else than mappings to merge; it was reported.
+        """
+        sound = True
         at = target.at.pop(_MERGE)
         given = target.pop(_MERGE)
         parts = given if given.__class__ is List else [given]
         for part in parts:
             if part.__class__ is not Map:
                 self.fault("merge-key", "<< takes a mapping or a list of mappings", at)
+                sound = False
                 continue
             for key, value in part.items():
                 if key not in target:
                     target[key] = copy(value)
                     target.at[key] = part.at[key]
+        return sound
 
     def tag_container(self, tag: str, value: Any) -> Any:
         if tag in ("!reset", "!override"):
