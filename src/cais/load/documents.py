@@ -44,7 +44,15 @@ class Reader:
             self.naming([one for _, one in documents])
         tree = Map()
         for path, document in documents:
-            tree = self.one(tree, document, path, working_dir, chain)
+            try:
+                tree = self.one(tree, document, path, working_dir, chain)
+            except (AttributeError, TypeError, KeyError, IndexError, ValueError):
+                # Merging stumbled over a shape that the schema forbids; it is held against the schema afterwards.
+                self.fatal = True
+                if document.value.__class__ is Map:
+                    check(document.value, FILE, None, None, "", self.job.error)
+                if not self.job.failed:
+                    raise
         return tree
 
     def naming(self, documents: list[Document]) -> None:
@@ -150,7 +158,6 @@ class Reader:
 
     def include(self, value: Map, path: str, working_dir: str, chain: tuple[str, ...]) -> None:
         """Each included project is loaded by itself; what it defines goes under what this file defines."""
-        job = self.job
         given = value.pop("include")
         at = value.at.pop("include", NOWHERE)
         if given is None:

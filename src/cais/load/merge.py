@@ -337,7 +337,7 @@ def _unique(items: List, name: Callable[[Any], Any]) -> List:
     places: dict[Any, int] = {}
     fresh = List()
     for item, at in zip(items, items.at, strict=True):
-        mark = name(item)
+        mark = identity(name(item))
         if mark in places:
             fresh[places[mark]] = item
             fresh.at[places[mark]] = at

@@ -1,0 +1,46 @@
+"""Every fault of forty public files that Docker Compose rejects, listed by hand in tests/faults.jsonl, and none besides.
+
+The files are other people's and not kept here: set CAIS_CORPUS to the folder that holds them.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from cais.diag.api import ERROR, Faults
+from cais.load.api import load
+
+CORPUS = os.environ.get("CAIS_CORPUS")
+CASES = [json.loads(line) for line in (Path(__file__).parent.parent / "faults.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES if CORPUS else [], ids=lambda case: case["id"])
+def test_every_fault_and_no_other(case: dict) -> None:  # type: ignore[type-arg]
+    path = Path(CORPUS or "") / case["id"]
+    with pytest.raises(Faults) as caught:
+        load([str(path)], env={"HOME": "/nonexistent", "PATH": "/usr/bin"})
+    found = [
+        {"file": os.path.basename(one.span.file), "line": one.span.line, "column": one.span.column, "code": one.code}
+        for one in caught.value.found
+        if one.severity == ERROR and one.span
+    ]
+    assert found == case["faults"]
+
+
+def test_the_list_has_forty_files_and_all_kinds() -> None:
+    codes = [{fault["code"] for fault in case["faults"]} for case in CASES]
+    assert len(CASES) >= 40
+    kinds = {
+        "undefined volume": {"undefined-volume"},
+        "YAML": {"yaml", "merge-key", "not-a-mapping", "unreadable"},
+        "required variable": {"required-variable"},
+        "env file": {"env-file"},
+        "schema": {"unknown-key", "wrong-type", "wrong-value"},
+        "ports": {"port"},
+        "image": {"no-image"},
+    }
+    assert {kind: sum(bool(wanted & one) for one in codes) >= 5 for kind, wanted in kinds.items()} == dict.fromkeys(
+        kinds, True
+    )
