@@ -235,3 +235,17 @@ def test_limits_and_switches_arrive(one):
     assert process.sysctls == {"net.core.somaxconn": "1024"} and process.group_add == ("100",)
     assert spec.net.extra_hosts == (("far", "10.0.0.1"),)
     assert process.env["TERM"] == "xterm"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "limits"),
+    [
+        ("", (0, 0.0, 0)),
+        ("mem_limit: 64m\ncpus: 1.5\npids_limit: 20", (64 << 20, 1.5, 20)),
+        ("deploy: {resources: {limits: {memory: 1g, cpus: '0.5', pids: 9}}}", (1 << 30, 0.5, 9)),
+        ("pids_limit: -1", (0, 0.0, 0)),
+    ],
+)
+def test_limits_reach_the_process(one, attributes, limits):
+    process = one(attributes).process
+    assert (process.memory, process.cpus, process.pids) == limits

@@ -20,10 +20,19 @@ class Shower:
     def __init__(self, progress: Progress, names: Mapping[str, str], *, wait: bool = False) -> None:
         self.progress, self.names, self.wait = progress, names, wait
         self.checked: set[str] = set()  # ids that have a healthcheck
+        self._notes: dict[str, dict[str, dict[str, None]]] = {}  # why -> services -> what, each said once
 
     def show(self, events: Iterable[Event]) -> None:
         for event in events:
             self.one(event)
+        self.say_notes()
+
+    def say_notes(self) -> None:
+        """What could not be had, a line for each reason and not for each service."""
+        for why, services in self._notes.items():
+            whats = dict.fromkeys(what for found in services.values() for what in found)
+            self.progress.note(f"{', '.join(services)}: {', '.join(whats)}: {why}")
+        self._notes.clear()
 
     def one(self, event: Event) -> None:
         name = self.names.get(event.id, event.id)
@@ -52,6 +61,9 @@ class Shower:
                 say.done(name, event.kind)
             case "failed":
                 say.fail(name, event.detail)
+            case "noted":
+                what, _, why = event.detail.partition(": ")
+                self._notes.setdefault(why, {}).setdefault(name, {})[what] = None
             case "warning":
                 say.note(f"{name}: {event.detail}")
 

@@ -261,8 +261,9 @@ class _Run:
                     return True
                 case Told(event=event) if event.id == spec.id:
                     if event.kind == "started" and not self.terminal and not self.detached:
+                        shower.say_notes()
                         return True
-                    if event.kind == "waiting":
+                    if event.kind in ("waiting", "noted"):
                         shower.one(event)
                 case Done():
                     return self.detached and not message.exit_code

@@ -119,7 +119,8 @@ class InstanceState(Struct, frozen=True, kw_only=True):
 
 class Event(Struct, frozen=True, kw_only=True):
     """Something happened, in the words `up` shows: `kind` is created, waiting, starting, started, healthy,
-    unhealthy, exited, restarting, stopping, stopped, removed, failed."""
+    unhealthy, exited, restarting, stopping, stopped, removed, failed, noted (something asked could not be had: "what:
+    why")."""
 
     at: float
     id: str

@@ -178,6 +178,8 @@ class Instance:
             self.feed(machine.SpawnFailed(run, why, time.time()))
             return
         self.addresses = spawned.addresses
+        for note in spawned.notes:
+            self.supervisor.tell(self, "noted", note)
         ports: list[PortSpec] = []
         try:
             for port in spec.ports:

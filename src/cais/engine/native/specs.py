@@ -7,7 +7,7 @@ attributes become a container's as Compose does it (`pkg/compose/create.go`).
 import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -138,6 +138,7 @@ def instance(
             ulimits={name: (soft, hard) for name, soft, hard in service.ulimits},
             sysctls=dict(service.sysctls),
             oom_score_adj=service.oom_score_adj,
+            **limits_of(service),
         ),
         net=net_of(stack, service, id, hostname, aliases.get(service.name, ()), oneoff=oneoff),
         ports=() if oneoff or service.network_mode in ("host", "none") else ports_of(service, number),
@@ -159,6 +160,17 @@ def instance(
         volumes=anonymous,
     )
     return msgspec.structs.replace(spec, config_hash=config_hash(spec, image))
+
+
+def limits_of(service: Service) -> dict[str, Any]:
+    """`deploy.resources.limits`, else the service's own attributes (where both are given they agree: the loader sees
+    to it). -1, Docker's "no limit", is 0 here."""
+    deploy = service.deploy
+    return {
+        "memory": max(0, deploy.memory or service.mem_limit),
+        "cpus": max(0.0, deploy.cpus or service.cpus),
+        "pids": max(0, deploy.pids or service.pids_limit),
+    }
 
 
 NO_NEW = ("no-new-privileges", "no-new-privileges:true")

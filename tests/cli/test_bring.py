@@ -1,0 +1,21 @@
+"""What `up` says of the events it sees."""
+
+import io
+
+from cais.cli.bring import Shower
+from cais.cli.progress import Progress
+from cais.supervise.api import Event
+
+
+def test_what_no_service_of_a_stack_can_have_is_one_line():
+    stream = io.StringIO()
+    why = "not enforced, this user may make no cgroup for it here"
+    events = [
+        Event(at=0.0, id=f"p-{service}-1", service=service, kind="noted", detail=f"{what}: {why}")
+        for service, what in [("api", "memory limit"), ("api", "CPU limit"), ("db", "memory limit")]
+    ]
+    with Progress(stream, mode="plain") as progress:
+        Shower(progress, {"p-api-1": "api", "p-db-1": "db"}).show(events)
+    assert [line for line in stream.getvalue().splitlines() if "not enforced" in line] == [
+        f"api, db: memory limit, CPU limit: {why}"
+    ]
