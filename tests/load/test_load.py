@@ -213,7 +213,7 @@ def test_no_file_anywhere_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_files_are_found_upwards_with_their_override(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write("services: {a: {image: x}}\n", **{"compose_dot_override_dot_yaml": "services: {a: {image: y}}\n"})
+    write("services: {a: {image: x}}\n", compose_dot_override_dot_yaml="services: {a: {image: y}}\n")
     (tmp_path / "deep/down").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep/down")
     found = load(env={})
@@ -230,7 +230,8 @@ def test_what_config_prints_loads_to_the_same(write: Write, tmp_path: Path) -> N
     from cais.cli.config import as_yaml
 
     folder = write(
-        "name: n\nservices: {a: {image: x, command: 'echo $$HOME \"a b\"', ports: ['80-82'], labels: {'a.b': 'x: y'}}}\n"
+        "name: n\n"
+        "services: {a: {image: x, command: 'echo $$HOME \"a b\"', ports: ['80-82'], labels: {'a.b': 'x: y'}}}\n"
     )
     first = stack(folder)
     (tmp_path / "again.yaml").write_text(as_yaml(first, dollars=True))

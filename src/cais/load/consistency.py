@@ -67,6 +67,7 @@ def _devices(job: Job, name: str, service: Map) -> None:
     deploy = service.get("deploy")
     resources = deploy.get("resources") if deploy.__class__ is Map else None
     reservations = resources.get("reservations") if resources.__class__ is Map else None
+    devices: Any
     for devices in (reservations.get("devices") if reservations.__class__ is Map else None, service.get("gpus")):
         for index, device in enumerate(devices or ()):
             if device.__class__ is Map and device.get("count") is not None and device.get("device_ids"):
@@ -133,7 +134,7 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
             notes=[("the other", build.where("dockerfile"))],
         )
     develop = service.get("develop")
-    watches = develop.get("watch") if develop.__class__ is Map else None
+    watches: Any = develop.get("watch") if develop.__class__ is Map else None
     for index, watch in enumerate(watches or ()):
         if watch.__class__ is Map and watch.get("action") not in ("rebuild", "restart") and not watch.get("target"):
             job.error("missing-key", f'service "{name}": {watch.get("action")} needs a target', watches.at[index])

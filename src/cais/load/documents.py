@@ -14,8 +14,8 @@ from cais.load.environment import bare_names
 from cais.load.interpolate import Substitution, TemplateError, interpolate
 from cais.load.job import Job, nearest, shown
 from cais.load.lookup import normal_name, read_env
-from cais.load.paths import expand
 from cais.load.merge import Merge, unify, unify_service
+from cais.load.paths import expand
 from cais.load.schema import FILE
 from cais.load.shapes import check
 from cais.source.files import File, Unreadable, read_text

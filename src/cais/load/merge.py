@@ -80,7 +80,7 @@ def replace(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
 def sequence(value: Any, at: int) -> List:
     """A mapping as `name=value` items (sorted, as Docker Compose does), a scalar as a list of it."""
     if value.__class__ is List:
-        return value  # type: ignore[no-any-return]
+        return value
     fresh = List()
     if value.__class__ is Map:
         for name in sorted(value):
@@ -123,7 +123,7 @@ def as_hosts(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
 
 def _as_mapping(value: Any, at: int, default: Callable[[int], Any]) -> Map:
     if value.__class__ is Map:
-        return value  # type: ignore[no-any-return]
+        return value
     if value.__class__ is List:
         return Map(
             {str(name): default(place) for name, place in zip(value, value.at, strict=True)},
@@ -149,7 +149,7 @@ def named(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
 def build(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
     def long(value: Any) -> Map:
         if value.__class__ is Map:
-            return value  # type: ignore[no-any-return]
+            return value
         return Map() if value is None else made(at, context=value)
 
     return merge.mapping(long(base), long(over), path, BUILD)

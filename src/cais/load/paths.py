@@ -70,9 +70,9 @@ def resolve(job: Job, tree: Map, folder: str) -> None:
                 entry["file"] = source(entry["file"])
     for volume in _maps(tree.get("volumes")):
         options = volume.get("driver_opts")
-        if volume.get("driver") == "local" and options.__class__ is Map and options.get("o") == "bind":
-            if options.get("device").__class__ is str:
-                options["device"] = source(options["device"])
+        bind = volume.get("driver") == "local" and options.__class__ is Map and options.get("o") == "bind"
+        if bind and options.get("device").__class__ is str:
+            options["device"] = source(options["device"])
 
 
 def resolve_service(service: Map, folder: str) -> None:

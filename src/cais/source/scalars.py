@@ -59,8 +59,8 @@ def number(text: str) -> Any:
             return value
         return float(plain) if plain.lstrip("+-").isdigit() and len(plain) < 300 else text
     if _FLOAT.fullmatch(plain):
-        value = float(plain)
-        return text if value in (float("inf"), float("-inf")) else value
+        decimal = float(plain)
+        return text if decimal in (float("inf"), float("-inf")) else decimal
     return text
 
 

@@ -8,7 +8,7 @@ extent is found again from the file when somebody asks (`Sources.span`), which l
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 LINE_BITS, COLUMN_BITS = 28, 20
 FILE_SHIFT = LINE_BITS + COLUMN_BITS
@@ -33,6 +33,10 @@ class Map(dict[str, Any]):
     """A mapping; `at` holds the position of each key."""
 
     __slots__ = ("at",)
+
+    if TYPE_CHECKING:
+        # What stands in a file can be anything: `get` gives Any, not `Any | None`.
+        def get(self, key: str, default: Any = None) -> Any: ...
 
     def __init__(self, items: Any = (), at: dict[str, int] | None = None) -> None:
         dict.__init__(self, items)
@@ -81,7 +85,7 @@ class Tagged:
 def where(container: Any, key: Any) -> int:
     """The position of `container[key]`, or NOWHERE."""
     if container.__class__ is Map or container.__class__ is List:
-        return container.where(key)  # type: ignore[no-any-return]
+        return container.where(key)
     return NOWHERE
 
 
