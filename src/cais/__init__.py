@@ -1,6 +1,6 @@
 """Cais: run, check and ship the stack you already describe in compose.yaml."""
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # checkers know the name; to import typing for it would double what `cais --version` costs
 
 if TYPE_CHECKING:
     from cais.diag.api import CaisError, Diagnostic, Faults
