@@ -13,8 +13,9 @@ from cais.cli.running import Instance, View
 from cais.paths import project_home
 from cais.sandbox.api import Attachment, Mount, Net, PortSpec, Process, Root
 from cais.supervise.api import InstanceSpec, InstanceState, Log
+from cais.supervise.daemon import prepare_home
 from cais.supervise.logs import ERR, OUT, LogWriter, log_path
-from cais.supervise.state import Kept, State, prepare_home, write_state
+from cais.supervise.state import Kept, State, write_state
 
 
 def spec(service: str, number: int = 1, **more: object) -> InstanceSpec:

@@ -13,6 +13,8 @@ from cais.cli.options import INT, STRING, STRINGS, Command, Flag, Given, parse, 
 from cais.cli.project import GlobalOptions, load_stack, make_progress
 
 if TYPE_CHECKING:
+    import socket
+
     from cais.cli.progress import Progress
     from cais.engine.native.up import Wanted
     from cais.model.api import Stack
@@ -87,7 +89,8 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     given = parse(COMMAND, argv)
     _consistent(given)
     stack = load_stack(options, services=given.args or None)
-    _known(stack, given.args)
+    if given.args:
+        _known(stack, given.args)
     return _Up(options, given, stack).run()
 
 
@@ -139,21 +142,23 @@ class _Up:
         self.detached = given.flag("detach") or given.flag("wait") or given.flag("no-start")
 
     def run(self) -> int:
-        from cais.supervise.client import Client, snapshot
-
         given, stack = self.given, self.stack
-        there = snapshot(stack.name)
-        began = time.time_ns()
         dry = given.flag("dry-run") or self.options.dry_run
-        # A supervisor that has to be started gets ready while this process plans; without work it ends by itself.
-        client = None if dry else self._client()
+        line, living = (None, False) if dry else self._reach()
+        from cais.supervise.client import Client, offline, snapshot
+
+        client = Client.on(line, stack.name) if line and living else None
+        there = client.status() if client else snapshot(stack.name) if dry else offline(stack.name)
+        began = time.time_ns()
         with make_progress(self.options, "up") as progress:
             with interrupted_at_once():
                 wanted = self._want(progress, there)
             apply = self._apply_options()
-            if client is None:
+            if line is None:
                 return self._dry_run(wanted, there, apply)
             self._say_differences(progress, wanted, there)
+            if client is None:
+                client = (None if living else Client.on(line, stack.name)) or self._client()
             watcher = None
             if not self.detached:
                 watcher = Client.reach(stack.name)
@@ -242,6 +247,22 @@ class _Up:
             if service not in known:
                 for sentence in sentences:
                     progress.note(f"{service} is {sentence}" if " " not in sentence.split(":")[0] else sentence)
+
+    def _reach(self) -> tuple[socket.socket, bool]:
+        """A connection to the supervisor, and whether it lived already. One that has to be started gets ready while
+        this process imports and plans; without work it ends by itself."""
+        from cais.paths import project_home
+        from cais.supervise.connect import connect
+
+        sock = connect(project_home(self.stack.name))
+        if sock is not None:
+            return sock, True
+        from cais import __version__
+        from cais.engine.native.isolation import make_sandbox
+        from cais.supervise.daemon import ensure, prepare_home
+
+        home = prepare_home(self.stack.name)
+        return ensure(home, self.stack.name, make_sandbox, __version__), False
 
     def _client(self) -> Client:
         from cais.engine.native.isolation import make_sandbox

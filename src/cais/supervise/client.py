@@ -69,13 +69,17 @@ class Client:
     def ensure(cls, project: str, factory: "SandboxFactory") -> "Client":
         """As `reach`, but starts a supervisor when there is none."""
         from cais import __version__
-        from cais.supervise.daemon import ensure
-        from cais.supervise.state import prepare_home
+        from cais.supervise.daemon import ensure, prepare_home
 
         home = prepare_home(project)
         while True:
             if client := cls._greet(ensure(home, project, factory, __version__), home):
                 return client
+
+    @classmethod
+    def on(cls, sock: socket.socket, project: str) -> "Client | None":
+        """On a connection that is there already; None when it met a supervisor in its last moment."""
+        return cls._greet(sock, project_home(project))
 
     @classmethod
     def _greet(cls, sock: socket.socket, home: Path) -> "Client | None":

@@ -1,8 +1,9 @@
 """Making a supervisor: a forked daemon of the command that needs one, and the socket by which it is found.
 
-Forked rather than started anew: what the command has imported is there already, and its memory is shared. The
-command takes the lock, binds the socket and then forks, so it can connect at once; the lock (flock(2), it belongs
-to the open file, not to the process) goes on in the daemon until that dies, however it dies.
+Forked rather than started anew: what the command has imported is there already, and its memory is shared. This
+module imports little, so a command can fork first and import side by side with what it has forked. The command
+takes the lock, binds the socket and then forks, so it can connect at once; the lock (flock(2), it belongs to the open
+file, not to the process) goes on in the daemon until that dies, however it dies.
 """
 
 import contextlib
@@ -16,12 +17,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cais.diag.api import CaisError
+from cais.paths import private_dir, project_home
 from cais.supervise.connect import connect, short_path
 
 if TYPE_CHECKING:
     from cais.supervise.supervisor import SandboxFactory
 
 PATIENCE = 10.0  # seconds in which a supervisor that is starting or ending must have got on with it
+
+
+def prepare_home(project: str) -> Path:
+    """The project's folder, with what a supervisor expects in it."""
+    home = project_home(project)
+    try:
+        for name in ("logs", "uppers", "anonymous"):
+            private_dir(home / name)
+    except OSError as error:
+        raise CaisError(
+            f"cannot keep the state of {project} in {home}: {error.strerror}",
+            hint="CAIS_STATE=/another/folder moves it",
+        ) from error
+    return home
 
 
 def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) -> socket.socket:

@@ -15,8 +15,6 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from cais.diag.api import CaisError
-from cais.paths import private_dir, project_home
 from cais.sandbox.api import NetworkSpec
 from cais.supervise.api import InstanceSpec, InstanceState
 
@@ -63,19 +61,6 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError:
         Path(new).unlink(missing_ok=True)
         raise
-
-
-def prepare_home(project: str) -> Path:
-    home = project_home(project)
-    try:
-        for name in ("logs", "uppers", "anonymous"):
-            private_dir(home / name)
-    except OSError as error:
-        raise CaisError(
-            f"cannot keep the state of {project} in {home}: {error.strerror}",
-            hint="CAIS_STATE=/another/folder moves it",
-        ) from error
-    return home
 
 
 def supervisor_alive(home: Path) -> bool:
