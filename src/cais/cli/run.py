@@ -104,20 +104,25 @@ class _Run:
 
     def _changed(self, service: Service) -> Service:
         """The service as the command line wants it."""
+        import shlex
+
         given = self.given
         command = given.args[1:]
-        if given.said("entrypoint"):
-            import shlex
-
+        said = given.said("entrypoint")
+        if said:
             # An entrypoint of one's own leaves the image's and the file's command out (Compose, `run`).
             words = tuple(shlex.split(given.text("entrypoint")))
             service = service._replace(entrypoint=words or ("",), command=tuple(command))
         elif command:
             service = service._replace(command=tuple(command))
-        if command or given.said("entrypoint"):
+        if command or said:
             native = service.x_cais.get("native")
             if isinstance(native, dict) and "command" in native:
+                from cais.engine.native.images import is_plain
+
                 rest = {key: value for key, value in native.items() if key != "command"}
+                if is_plain(service):  # its entrypoint is of an image that is not there
+                    rest["command"] = [*(shlex.split(given.text("entrypoint")) if said else ()), *command]
                 service = service._replace(x_cais={**service.x_cais, "native": rest})
         return service._replace(
             user=given.text("user") or service.user,

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.model.api import Build, Service, Stack
-from cais.model.image import Image
+from cais.model.image import STAND_IN, Image
 from cais.source.api import Span
 
 if TYPE_CHECKING:
     from cais.build.api import BuildEvent, BuildRequest
     from cais.catalog.make import Request
 
+PLAIN = "debian:bookworm"  # the root of a service that says its native command, where no card knows the image
 Say = Callable[[str, str], None]  # (service or program, what is being done for it)
 
 
@@ -45,6 +46,9 @@ def prepare(stack: Stack, services: Iterable[Service], say: Say, policy: Policy 
     if not faults:
         try:
             images |= _from_cards(requests, say)
+            for service in services:
+                if is_plain(service):
+                    images[service.name] = _stands_for(service, images[service.name])
         except CaisError as error:
             faults += _of_services(stack, [n for n, r in requests.items() if _lacks(r)] or list(requests), error)
     if not faults:
@@ -58,7 +62,7 @@ def prepare(stack: Stack, services: Iterable[Service], say: Say, policy: Policy 
 
 
 def _request(stack: Stack, service: Service) -> Request:
-    from cais.catalog.find import find
+    from cais.catalog.find import find, parse
     from cais.catalog.make import Request
 
     span = stack.span("services", service.name, "image") or service.span
@@ -68,8 +72,25 @@ def _request(stack: Stack, service: Service) -> Request:
             hint="say one of them",
             span=service.span,
         )
+    if is_plain(service):
+        return Request(parse(PLAIN))
     _, ref = find(service.image, span, service=service.name)
     return Request(ref, card_view(service))
+
+
+def is_plain(service: Service) -> bool:
+    """Whether no card knows its image, and `x-cais: {native: {command: …}}` says what runs on Debian's userland."""
+    if service.build is not None or not service.image:
+        return False
+    from cais.catalog.find import card_for, parse
+    from cais.engine.native.specs import native_command
+
+    return native_command(service) is not None and card_for(parse(service.image)) is None
+
+
+def _stands_for(service: Service, image: Image) -> Image:
+    said = f"x-cais.native.command on Debian bookworm stands for {service.image}"
+    return image._replace(fidelity=STAND_IN, differs=(said,), origin="x-cais.native")
 
 
 def card_view(service: Service):  # type: ignore[no-untyped-def]

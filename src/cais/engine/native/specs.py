@@ -210,10 +210,9 @@ def config_hash(spec: InstanceSpec, image: Image) -> str:
 def command_of(service: Service, config: ImageConfig) -> tuple[str, ...]:
     """moby's `merge`: an entrypoint of one's own resets the image's command, an empty command is the image's."""
     entrypoint, command = service.entrypoint, service.command or ()
-    native = service.x_cais.get("native") if isinstance(service.x_cais, Mapping) else None
-    own = native.get("command") if isinstance(native, Mapping) else None
-    if own is not None:
-        return ("/bin/sh", "-c", own) if isinstance(own, str) else tuple(str(word) for word in own)
+    own = native_command(service)
+    if own:
+        return own
     if not entrypoint:
         command = command or config.cmd
         if entrypoint is None:
@@ -221,6 +220,23 @@ def command_of(service: Service, config: ImageConfig) -> tuple[str, ...]:
     if entrypoint == ("",):
         entrypoint = ()
     return (*entrypoint, *command)
+
+
+def native_command(service: Service) -> tuple[str, ...] | None:
+    """`x-cais: {native: {command: …}}`; None when it is not said."""
+    native = service.x_cais.get("native") if isinstance(service.x_cais, Mapping) else None
+    if not isinstance(native, Mapping) or "command" not in native:
+        return None
+    match native["command"]:
+        case str(text):
+            return ("/bin/sh", "-c", text)
+        case [*words] if all(isinstance(word, (str, int, float)) for word in words):
+            return tuple(str(word) for word in words)
+    raise CaisError(
+        f"cannot start {service.name}: its x-cais.native.command is neither a text nor a list of words",
+        hint='write it as a shell line or as ["program", "argument"]',
+        span=service.span,
+    )
 
 
 def environment_of(service: Service, config: ImageConfig, hostname: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
-from cais.engine.native.images import AS_NEEDED, Policy, prepare
+from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare
 from cais.engine.native.mounts import Places
 from cais.engine.native.preflight import early, make_places, preflight
 from cais.engine.native.specs import Options, desired
@@ -95,7 +95,7 @@ def _web_ports(services: Sequence[Service]) -> dict[str, tuple[int, ...]]:
     for service in services:
         if not service.ports:
             continue
-        if service.build is not None:
+        if service.build is not None or is_plain(service):
             found[service.name] = tuple(p.target for p in service.ports if p.protocol == "tcp")
         else:
             card = card_for(parse(service.image))
