@@ -64,3 +64,10 @@ def test_a_bad_configuration_fails_the_start_and_is_shown(project):
     compose(project, "volumes: ['./bad.yml:/etc/prometheus/prometheus.yml:ro']")
     done = project.run("up", "-d", "--wait", check=False)
     assert done.returncode == 1 and "not found in type" in done.stdout + done.stderr
+
+
+def test_a_command_without_a_data_path_keeps_data_where_upstream_does(project):
+    compose(project, "command: ['--config.file=/etc/prometheus/prometheus.yml', '--storage.tsdb.retention.time=1d']")
+    project.up()
+    assert ask(project, "status/flags")["storage.tsdb.path"] == "data/"
+    project.exec("prom", "test", "-d", "/prometheus/data/wal")

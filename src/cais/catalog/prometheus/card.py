@@ -36,7 +36,7 @@ def recipe(ref: ImageRef, service: Service | None) -> Recipe:
         programs=(Program("prometheus", version, (DebianPackages(suite, ("prometheus", "wget")),)),),
         config=ImageConfig(
             env=(("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),),
-            entrypoint=("/bin/prometheus",),
+            entrypoint=("/usr/local/bin/prometheus",),
             cmd=tuple(arguments),
             working_dir="/prometheus",
             user="nobody",
@@ -45,6 +45,7 @@ def recipe(ref: ImageRef, service: Service | None) -> Recipe:
         ),
         suite=suite,
         files=(
+            FileIn("/usr/local/bin/prometheus", _text("entrypoint.sh"), 0o755),
             DirIn("/etc/prometheus", 0o755, 65534, 65534),
             FileIn("/etc/prometheus/prometheus.yml", _text("prometheus.yml"), 0o644, 65534, 65534),
             DirIn("/prometheus", 0o755, 65534, 65534),
