@@ -276,3 +276,16 @@ def test_any_structure_gives_a_stack_or_faults(tmp_path: Path, tree: dict[str, o
         list(load([str(path)], env={"A": "x"}).services)
     except CaisError as error:
         assert error.diagnostics()
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=60), st.sampled_from([b"", b"services: {a: {image: x", b"services:\n  a:\n    ", b"\xff\xfe"])
+)
+def test_any_bytes_give_a_stack_or_faults(tmp_path: Path, data: bytes, start: bytes) -> None:
+    path = tmp_path / "fuzz.yaml"
+    path.write_bytes(start + data)
+    try:
+        load([str(path)], env={})
+    except CaisError as error:
+        assert all(one.message for one in error.diagnostics())

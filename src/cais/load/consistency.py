@@ -92,8 +92,10 @@ def consistent(job: Job, tree: Map, disabled: Map) -> None:
 
 def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabled: Map) -> None:
     at = services.where(name)
+    meant = job.failed and (_meant(service, "image") or _meant(service, "build"))
     if (
         name not in job.incomplete
+        and not meant
         and not service.get("image")
         and service.get("build") is None
         and service.get("provider") is None
@@ -215,7 +217,7 @@ def _references(job: Job, tree: Map, name: str, service: Map) -> None:
 def _defined(job: Job, tree: Map, section: str, service: str, wanted: Any, at: int, *, key: bool = False) -> None:
     known = tree.get(section)
     known = known if known.__class__ is Map else Map()
-    if wanted in known:
+    if wanted in known or (job.failed and _meant(tree, section)):
         return
     job.error(
         f"undefined-{section[:-1]}",
@@ -224,6 +226,21 @@ def _defined(job: Job, tree: Map, section: str, service: str, wanted: Any, at: i
         key=key,
         hint=nearest(str(wanted), known) or f"define it under the top-level {section}",
     )
+
+
+def _meant(holder: Map, key: str) -> bool:
+    """Whether an unknown key of `holder` is `key` with a slip of the pen: it was reported, its absence is no news."""
+    from difflib import get_close_matches
+
+    if key in holder:
+        return False
+    return any(get_close_matches(name, [key], 1, 0.72) for name in _unknown(holder))
+
+
+def _unknown(holder: Map) -> set[str]:
+    from cais.load.schema import FILE, SERVICE
+
+    return {name for name in holder if name not in SERVICE.fields and name not in FILE.fields}
 
 
 def _dependencies(job: Job, name: str, service: Map, services: Map, disabled: Map) -> None:

@@ -1,0 +1,75 @@
+"""`cais config`: what its options print."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cais.cli import config
+from cais.cli.project import GlobalOptions
+
+TEXT = """\
+name: shop
+services:
+  web:
+    image: nginx:${TAG:-1}
+    ports: ["8080:80"]
+    x-note: kept
+    profiles: [front]
+  job:
+    build: .
+    command: echo $$HOME
+volumes: {unused: {}}
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TAG", raising=False)
+    (tmp_path / "compose.yaml").write_text(TEXT)
+
+    def call(*words: str, **options: object) -> str:
+        assert config.run(GlobalOptions(profiles=("front",), **options), list(words)) == 0  # type: ignore[arg-type]
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_yaml_keeps_extensions_and_doubles_dollars(run) -> None:  # type: ignore[no-untyped-def]
+    text = run()
+    assert text.startswith("name: shop\nservices:\n")
+    assert "      - $$HOME\n" in text and "    x-note: kept\n" in text and "unused" not in text
+
+
+def test_json_is_docker_composes(run) -> None:  # type: ignore[no-untyped-def]
+    web = json.loads(run("--format", "json"))["services"]["web"]
+    assert web["command"] is None and "x-note" not in web
+    assert web["ports"] == [{"mode": "ingress", "target": 80, "published": "8080", "protocol": "tcp"}]
+
+
+def test_lists(run) -> None:  # type: ignore[no-untyped-def]
+    assert run("--services") == "job\nweb\n"
+    assert run("--images") == "shop-job\nnginx:1\n"
+    assert run("--profiles") == "front\n"
+    assert run("--hash", "web").startswith("web ")
+    assert run("--quiet") == ""
+
+
+def test_variables_and_the_text_without_them(run) -> None:  # type: ignore[no-untyped-def]
+    assert run("--variables").splitlines()[1].split() == ["TAG", "false", "1"]
+    assert "image: nginx:${TAG:-1}\n" in run("--no-interpolate")
+
+
+def test_origin_names_the_place_of_each_value(run) -> None:  # type: ignore[no-untyped-def]
+    lines = dict(line.split("# ", 1) for line in run("--origin").splitlines() if "# " in line)
+    origin = {key.strip(): note for key, note in lines.items()}
+    assert origin["image: nginx:1"] == "compose.yaml:4:12, TAG not set"
+    assert origin["name: shop"] == "compose.yaml:1:7"
+
+
+def test_faults_as_values(tmp_path: Path, run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "compose.yaml").write_text("services: {a: {imag: x}}\n")
+    assert config.run(GlobalOptions(), ["--format", "json"]) == 1
+    found = json.loads(capsys.readouterr().out)["diagnostics"]
+    assert found[0]["code"] == "unknown-key" and found[0]["span"]["column"] == 16
