@@ -45,7 +45,7 @@ soak: $(VENV)/.dev  ## what takes long: kills at random moments; its table is in
 	$(BIN)/python bench/soak.py
 
 update: $(VENV)/.dev  ## rewrite generated pages; read the diff as you would code
-	$(BIN)/python tests/update.py
+	$(BIN)/python scripts/commands.py
 
 clean:  ## remove what was built here; caches and state of stacks stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
