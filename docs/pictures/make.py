@@ -22,9 +22,17 @@ import pyte
 COLUMNS, ROWS = 92, 60
 WIDTH, HEIGHT, PAD = 8.4, 18, 16
 COLOURS = {
-    "default": "#d8dee9", "black": "#4c566a", "red": "#e06c75", "green": "#98c379", "brown": "#e5c07b", "blue": "#61afef",
-    "magenta": "#c678dd", "cyan": "#56b6c2", "white": "#eceff4",
-}  # fmt: skip
+    "default": "#d8dee9",
+    "black": "#4c566a",
+    "red": "#e06c75",
+    "green": "#98c379",
+    "brown": "#e5c07b",
+    "blue": "#61afef",
+    "magenta": "#c678dd",
+    "cyan": "#56b6c2",
+    "white": "#eceff4",
+}
+FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, monospace"
 
 
 def screen_of(argv: list[str], folder: str) -> pyte.Screen:
@@ -61,7 +69,7 @@ def svg(screen: pyte.Screen, prompt: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" role="img">',
         f"<title>{escape(prompt)}</title>",
         '<rect width="100%" height="100%" rx="8" fill="#21252b"/>',
-        '<g font-family="ui-monospace, SFMono-Regular, Menlo, Consolas, monospace" font-size="14" xml:space="preserve">',
+        f'<g font-family="{FONT}" font-size="14" xml:space="preserve">',
         f'<text x="{PAD}" y="{PAD + 12}" fill="#98c379">$ <tspan fill="#eceff4">{escape(prompt)}</tspan></text>',
     ]
     for row in range(last + 1):
@@ -75,10 +83,10 @@ def svg(screen: pyte.Screen, prompt: str) -> str:
                 colour = COLOURS.get(cell.fg.removeprefix("bright"), "#" + cell.fg if len(cell.fg) == 6 else "#d8dee9")
                 weight = ' font-weight="bold"' if cell.bold else ""
                 x, y = PAD + WIDTH * start, PAD + 12 + HEIGHT * (row + 1)
-                length = f"{WIDTH * len(text.rstrip()):.1f}"
-                out.append(
-                    f'<text x="{x:.1f}" y="{y}" fill="{colour}"{weight} textLength="{length}">{escape(text.rstrip()).replace(" ", "\u00a0")}</text>'
-                )
+                text = text.rstrip()
+                length = f"{WIDTH * len(text):.1f}"
+                words = escape(text).replace(" ", "\u00a0")
+                out.append(f'<text x="{x:.1f}" y="{y}" fill="{colour}"{weight} textLength="{length}">{words}</text>')
     return "\n".join([*out, "</g></svg>", ""])
 
 
