@@ -1,5 +1,6 @@
 """Stack and images become instance specs: Docker's merge of image and service, Compose's mapping of attributes."""
 
+import json
 import textwrap
 from pathlib import Path
 
@@ -249,3 +250,13 @@ def test_limits_and_switches_arrive(one):
 def test_limits_reach_the_process(one, attributes, limits):
     process = one(attributes).process
     assert (process.memory, process.cpus, process.pids) == limits
+
+
+@pytest.mark.parametrize("name", ["../../home", "/home", "_work/..", ".hidden", "x" * 300])
+def test_a_name_that_would_be_another_place_on_disk_is_refused_with_its_line(one, name):
+    quoted = json.dumps(name)
+    with pytest.raises(CaisError, match="as the name of a container") as container:
+        one(f"container_name: {quoted}")
+    with pytest.raises(CaisError, match="as the name of a volume") as volume:
+        one("volumes: ['data:/data']", f"\nvolumes:\n  data:\n    name: {quoted}\n")
+    assert container.value.diagnostics()[0].span and volume.value.diagnostics()[0].span

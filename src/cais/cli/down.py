@@ -78,6 +78,7 @@ def _remove(
 
 def _remove_volumes(project: str, stack: Stack | None, found: View | None) -> None:
     """The project's own named volumes; an external one belongs to somebody else."""
+    from cais.engine.native.names import volume_folder
     from cais.engine.native.up import places_of
     from cais.supervise.state import remove_tree
 
@@ -89,5 +90,5 @@ def _remove_volumes(project: str, stack: Stack | None, found: View | None) -> No
         for one in found.instances if found else ():
             sources = (mount.source for mount in one.spec.root.mounts if mount.kind == "volume")
             names |= {s.rpartition("/")[2] for s in sources if s.startswith(f"{folder}/{project}_")}
-    for name in names:
-        remove_tree(folder / name)
+    for place in [volume_folder(folder, name) for name in sorted(names)]:
+        remove_tree(place)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cais.diag.api import CaisError
+from cais.engine.native.names import volume_folder
 from cais.model.api import FileObject, Grant, NamedVolume, Service, Stack, Volume
 from cais.model.image import Image
 from cais.sandbox.api import Mount
@@ -107,7 +108,7 @@ def _named(named: NamedVolume, volume: Volume, target: str, places: Places) -> M
     return Mount(
         kind="volume",
         target=target,
-        source=str(places.volumes / named.name),
+        source=str(volume_folder(places.volumes, named.name, named.span)),
         read_only=volume.read_only,
         populate=not volume.nocopy,
         subpath=volume.subpath,

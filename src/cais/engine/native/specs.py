@@ -13,6 +13,7 @@ import msgspec
 
 from cais.diag.api import CaisError
 from cais.engine.native.mounts import Places, mounts_of
+from cais.engine.native.names import place_name
 from cais.engine.native.signals import signal_number
 from cais.model.api import Service, Stack
 from cais.model.image import Healthcheck, Image, ImageConfig
@@ -98,7 +99,7 @@ def instance(
     oneoff: bool = False,
 ) -> InstanceSpec:
     """One replica."""
-    id = id or instance_id(stack, service, number)
+    id = place_name("container", id or instance_id(stack, service, number), service.span)
     config = image.config
     argv = command_of(service, config)
     if not argv:
