@@ -85,6 +85,26 @@ def test_a_link_out_of_the_root_is_followed_inside_it(tmp_path: Path, target: st
     assert len([p for p in (tmp_path / "root").rglob("file") if p.is_file()]) >= 1
 
 
+def test_a_link_that_leads_through_another_stays_inside(tmp_path: Path) -> None:
+    (tmp_path / "home/keys").mkdir(parents=True)
+    stream = archive(
+        (entry("out", tarfile.SYMTYPE, "../home"), b""),
+        (entry("way", tarfile.SYMTYPE, "out/keys"), b""),
+        (entry("way/file"), b"x"),
+    )
+    unpack(stream, tmp_path / "root")
+    assert list((tmp_path / "home/keys").iterdir()) == []
+    assert (tmp_path / "root/home/keys/file").read_text() == "x"
+
+
+def test_links_that_go_round_are_refused(tmp_path: Path) -> None:
+    stream = archive(
+        (entry("a", tarfile.SYMTYPE, "b/x"), b""), (entry("b", tarfile.SYMTYPE, "a/y"), b""), (entry("a/file"), b"x")
+    )
+    with pytest.raises(tar.BadArchive, match="without end"):
+        unpack(stream, tmp_path / "root")
+
+
 def test_a_file_through_a_link_does_not_write_to_its_target(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")

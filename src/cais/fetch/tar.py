@@ -128,34 +128,37 @@ class Writer:
         parent, _, name = path.rpartition("/")
         return f"{self._parent(parent)}/{name}" if name else self.root
 
-    def _parent(self, path: str) -> str:
+    def _parent(self, path: str, links: int = 8) -> str:
+        """The directory of a member's path, each link on the way followed as if `self.root` were /; made when missing.
+
+        What it returns has no link in it: a link may lead through another, and only a path that was walked name by
+        name stays inside.
+        """
         known = self._parents.get(path)
         if known is not None:
             return known
         above, _, name = path.rpartition("/")
-        here = f"{self._parent(above)}/{name}"
-        for _ in range(8):
+        here = f"{self._parent(above, links)}/{name}"
+        try:
+            mode = os.lstat(here).st_mode
+        except FileNotFoundError:
             try:
-                mode = os.lstat(here).st_mode
-            except FileNotFoundError:
-                try:
-                    os.mkdir(here, 0o755)
-                    os.chmod(here, 0o755)  # the umask of who runs this is not ours
-                except FileExistsError:
-                    pass  # a writer beside this one was first
-                break
-            if not stat.S_ISLNK(mode):
-                if not stat.S_ISDIR(mode):
-                    raise BadArchive(f"{path} is a file and a directory at once")
-                break
-            here = self._inside(here)
+                os.mkdir(here, 0o755)
+                os.chmod(here, 0o755)  # the umask of who runs this is not ours
+            except FileExistsError:
+                pass  # a writer beside this one was first
         else:
-            raise BadArchive(f"{path} is a chain of links without end")
+            if stat.S_ISLNK(mode):
+                if not links:
+                    raise BadArchive(f"{path} is a chain of links without end")
+                here = self._parent(self._inside(here), links - 1)
+            elif not stat.S_ISDIR(mode):
+                raise BadArchive(f"{path} is a file and a directory at once")
         self._parents[path] = here
         return here
 
     def _inside(self, link: str) -> str:
-        """Where a symbolic link leads when `self.root` is /, as it will be."""
+        """Where a symbolic link leads when `self.root` is /, as it will be: a path below the root."""
         target = os.readlink(link)
         base = [] if target.startswith("/") else os.path.relpath(os.path.dirname(link), self.root).split("/")
         for part in target.split("/"):
@@ -163,7 +166,7 @@ class Writer:
                 base = base[:-1]
             elif part not in ("", "."):
                 base = [*base, part]
-        return "/".join([self.root, *(p for p in base if p != ".")])
+        return "/".join(p for p in base if p != ".")
 
     def write(self, member: Member, content: BinaryIO) -> str:
         """Put one member in place and return its host path ("" when it is of a kind that is left out)."""
