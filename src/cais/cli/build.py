@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cais.cli.interrupt import interrupted_at_once
 from cais.cli.options import STRING, STRINGS, Command, Flag, Given, parse, usage_error
 from cais.cli.project import GlobalOptions, load_stack, make_progress
 from cais.diag.api import CaisError
@@ -63,7 +64,8 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     with make_progress(options, "build") as progress:
         if given.flag("dry-run") or options.dry_run:
             return _dry_run(progress, requests)
-        _build(progress, requests, lines=options.progress == "plain")
+        with interrupted_at_once("nothing was built"):
+            _build(progress, requests, lines=options.progress == "plain")
     return 0
 
 

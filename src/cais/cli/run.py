@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cais.cli.interrupt import interrupted_at_once
 from cais.cli.options import STRING, STRINGS, Command, Flag, Given, parse, usage_error
 from cais.cli.project import GlobalOptions, load_stack, make_progress
 from cais.diag.api import CaisError
@@ -79,7 +80,8 @@ class _Run:
         quiet = given.flag("quiet") or given.flag("quiet-pull")
         options = self.options._replace(progress="quiet") if quiet else self.options
         with make_progress(options, "") as progress:
-            specs, spec, networks = self._prepare(progress)
+            with interrupted_at_once("nothing was started"):
+                specs, spec, networks = self._prepare(progress)
             if self.options.dry_run or given.flag("dry-run"):
                 for one in specs.instances:
                     print(f"start {one.id}")

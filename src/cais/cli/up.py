@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cais.cli.interrupt import interrupted_at_once
 from cais.cli.options import INT, STRING, STRINGS, Command, Flag, Given, parse, usage_error
 from cais.cli.project import GlobalOptions, load_stack, make_progress
 
@@ -119,23 +118,6 @@ def _known(stack: Stack, names: Sequence[str]) -> None:
     need_services(None, stack, names)
 
 
-@contextlib.contextmanager
-def interrupted_at_once() -> Iterator[None]:
-    """^C while images are made ready: nothing of the stack runs yet, what is fetched is kept file by file, and what
-    builds dies with this process. So there is nothing to wait for, least of all the threads that fetch."""
-    import signal
-
-    def end(*_: object) -> None:
-        os.write(2, b"\ninterrupted; nothing was started\n")
-        os._exit(130)
-
-    before = signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 class _Up:
     def __init__(self, options: GlobalOptions, given: Given, stack: Stack) -> None:
         self.options, self.given, self.stack = options, given, stack
@@ -151,7 +133,7 @@ class _Up:
         there = client.status() if client else snapshot(stack.name) if dry else offline(stack.name)
         began = time.time_ns()
         with make_progress(self.options, "up") as progress:
-            with interrupted_at_once():
+            with interrupted_at_once("nothing was started"):
                 wanted = self._want(progress, there)
             apply = self._apply_options()
             if line is None:
