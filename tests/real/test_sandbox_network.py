@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 import threading
 from collections.abc import Iterator
@@ -241,6 +242,31 @@ def test_published_ports_carry_both_ways_on_v4_v6_and_udp(tmp_path: Path) -> Non
                 await ask(port.host_port)
 
     asyncio.run(run())
+
+
+def test_published_ports_survive_the_death_of_the_process_that_carries_them(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Stack(tmp_path) as stack:
+            await stack.box.add_network(NetworkSpec(name="default"))
+            await serve(stack, "web", on("default"))
+            port = await stack.box.publish("web", PortSpec(target=8000))
+            for _ in range(2):
+                assert await ask(port.host_port) == b"web:hello"
+                borders = _borders(stack.box.pid)
+                assert len(borders) == 1, "one lives, and none is left unreaped"
+                os.kill(borders[0], signal.SIGKILL)
+                for _ in range(200):
+                    await asyncio.sleep(0.02)
+                    if _borders(stack.box.pid) != borders and ports.who_holds(port.host_port):
+                        break
+            assert await ask(port.host_port) == b"web:hello"
+
+    asyncio.run(run())
+
+
+def _borders(init: int) -> list[int]:
+    children = map(int, Path(f"/proc/{init}/task/{init}/children").read_text().split())
+    return [pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "cais-border\n"]
 
 
 def test_a_taken_port_is_refused_with_its_holder(tmp_path: Path) -> None:

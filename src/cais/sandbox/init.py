@@ -304,6 +304,9 @@ class Init:
                 border.main(socket.socket(fileno=os.dup(channel)))
             finally:
                 os._exit(1)
+        for ended in [one for one in self.borders if os.waitid(os.P_PIDFD, one, os.WEXITED | os.WNOHANG)]:
+            self.borders.discard(ended)
+            os.close(ended)
         pidfd = os.pidfd_open(pid)
         self.borders.add(pidfd)  # held, so that its exit is not taken for a service
 

@@ -101,6 +101,8 @@ class StackSandbox:
         self.names = dns.Names()
         self.upstream = dns.Upstream()
         self.border: socket.socket | None = None
+        self.border_falls = 0
+        self.raising: asyncio.Task[None] | None = None
         self.published: dict[str, list[PortSpec]] = {}
         self.dead: asyncio.Future[None] | None = None
         self.closing = False
@@ -275,9 +277,9 @@ class StackSandbox:
         if self.listener is not None:
             self.relay.stop(self.listener)
             self.listener = None
-        if self.border is not None:
-            self.border.close()
-            self.border = None
+        if self.raising is not None:
+            self.raising.cancel()
+        self._drop_border()
         for dial in list(self.relay.dials):
             dial.cancel()
         if self.pidfd >= 0:
@@ -485,7 +487,33 @@ class StackSandbox:
                 await self._ask(StartBorder(number=self._number()), [theirs.fileno()])
             finally:
                 theirs.close()
+            if self.loop is not None and self.border is ours:
+                self.loop.add_reader(ours.fileno(), self._border_gone)  # it never says anything: this is its end
+            return ours
         return self.border
+
+    def _drop_border(self) -> None:
+        if self.border is not None:
+            if self.loop is not None:
+                self.loop.remove_reader(self.border.fileno())
+            self.border.close()
+            self.border = None
+
+    def _border_gone(self) -> None:
+        """Somebody killed it, or the kernel did for want of memory: another one takes the published ports up."""
+        assert self.loop is not None
+        self._drop_border()
+        lost, self.published = self.published, {}
+        if not self.closing and lost:
+            self.raising = self.loop.create_task(self._raise_border(lost))
+
+    async def _raise_border(self, lost: dict[str, list[PortSpec]]) -> None:
+        await asyncio.sleep(min(0.05 * 2**self.border_falls, 10))
+        self.border_falls += 1
+        for id, published in lost.items():
+            for port in published:
+                with suppress(Refused):  # its instance has ended meanwhile, or has published it again itself
+                    await self.publish(id, port)
 
     async def unpublish(self, id: str) -> None:
         if self.published.pop(id, None) and self.border is not None:
