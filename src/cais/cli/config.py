@@ -41,6 +41,7 @@ COMMAND = Command(
     ),
 )
 
+DEFAULT_REGISTRY = ".".join(("docker", "io"))  # what an image without a registry means (distribution/reference)
 TOP = ("name", "services", "networks", "volumes", "secrets", "configs", "models")
 
 
@@ -179,8 +180,9 @@ def digest(image: str, service: str) -> str:
         )
     first, slash, rest = image.partition("/")
     if not slash:
-        return f"docker.io/library/{image}"
-    return image if "." in first or ":" in first or first == "localhost" else f"docker.io/{first}/{rest}"
+        return f"{DEFAULT_REGISTRY}/library/{image}"
+    named = "." in first or ":" in first or first == "localhost"
+    return image if named else f"{DEFAULT_REGISTRY}/{first}/{rest}"
 
 
 def lines(items: Any) -> str:

@@ -37,7 +37,7 @@ def _file_object(job: Job, section: str, name: str, entry: Map, wanted: tuple[st
     if len(given) > 1:
         job.error("conflict", f'{section[:-1]} "{name}" may have only one of {", ".join(given)}',
                   entry.where(given[1]), key=True)  # fmt: skip
-    elif not given:
+    elif not given and not entry.get("driver"):
         job.error("missing-key", f'{section[:-1]} "{name}" needs {", ".join(wanted)} or external', at, key=True)
 
 
