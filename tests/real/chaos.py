@@ -28,6 +28,7 @@ services:
     image: debian:bookworm-slim
     command: [sleep, "100000"]
     init: true
+    volumes: ["acks:/acks"]
 volumes: {data: {}, acks: {}}
 """
 
@@ -96,7 +97,7 @@ def left_after_kill(project: Any, before: set[str], seconds: float = 5.0) -> lis
 
 def acknowledged_and_kept(project: Any) -> tuple[set[int], set[int]]:
     """Row numbers the writer saw acknowledged, and those in the table now (the stack is up)."""
-    listed = project.exec("writer", "cat", "/acks/list").stdout  # first: the writer goes on meanwhile
+    listed = project.exec("idle", "cat", "/acks/list").stdout  # first: the writer goes on meanwhile
     kept = project.exec("db", "psql", "-U", "postgres", "-qAt", "-c", "select n from t").stdout
     return {int(n) for n in listed.split("\n")[:-1] if n}, {int(n) for n in kept.split()}
 

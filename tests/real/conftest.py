@@ -5,6 +5,7 @@ takes everything down again, also when the test failed.
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -57,7 +58,14 @@ class Project:
         return done
 
     def popen(self, *args: str, **options: Any) -> "subprocess.Popen[str]":
-        return subprocess.Popen([*CAIS, *args], cwd=self.folder, env=self.env, text=True, **options)
+        """`cais ARGS` in the background. ^C reaches it also where these tests run with SIGINT ignored (`nohup … &`)."""
+
+        def heed_interrupts() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+        return subprocess.Popen(
+            [*CAIS, *args], cwd=self.folder, env=self.env, text=True, preexec_fn=heed_interrupts, **options
+        )
 
     def up(self, *args: str, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run("up", "-d", "--wait", *args, **options)
