@@ -257,8 +257,10 @@ def _start(
     if notes:
         report(status, Report(notes=notes))
     _become(world, process, person, bounds, nested=nested)
-    with step(f"working directory {process.cwd}"):
+    try:
         os.chdir(process.cwd)
+    except OSError as error:  # the folder is in the reason: of an exec's refusal only that is shown
+        raise Refused("working directory", f"{process.cwd}: {error.strerror}") from error
     os.umask(process.umask)
     for at, fd in enumerate(ends):
         os.dup2(fd, at)
