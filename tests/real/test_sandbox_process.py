@@ -28,6 +28,35 @@ def test_environment_is_exactly_what_is_given(tmp_path: Path, monkeypatch: pytes
     assert "A=1" in seen and "HOME=/root" in seen
 
 
+_READ_PID_ONE = """
+found = tried = 0
+for line in open("/proc/1/maps"):
+    start, end = (int(number, 16) for number in line.split()[0].split("-"))
+    try:
+        with open("/proc/1/mem", "rb", 0) as memory:
+            memory.seek(start)
+            found += memory.read(end - start).count(b"planted-" + b"secret")
+    except OSError:
+        pass
+print("found", found)
+"""
+
+
+@pytest.mark.parametrize("user", ["root", "postgres"])
+def test_the_reaper_shows_its_program_nothing_of_stack_init(tmp_path: Path, user: str) -> None:
+    (tmp_path / "read.py").write_text(_READ_PID_ONE)
+
+    async def run() -> str:
+        async with Stack(tmp_path) as stack:
+            await stack.start("other", "sleep", "100", env={"PATH": "/usr/bin", "TOKEN": "planted-secret"})
+            file = Mount(kind="bind", source=str(tmp_path / "read.py"), target="/read.py")
+            root = stack.root("web", file)
+            return await stack.output("cat /proc/1/comm; python3 /read.py 2>&1", root=root, init=True, user=user)
+
+    seen = asyncio.run(run())
+    assert seen.startswith("docker-init") and "Permission denied" in seen and "found" not in seen
+
+
 def test_stack_init_has_forgotten_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> bytes:
         async with Stack(tmp_path) as stack:

@@ -169,6 +169,25 @@ def test_a_new_volume_gets_what_the_image_has_there_once(tmp_path: Path) -> None
         assert (volume / "sub/file").stat().st_gid == 7
 
 
+@pytest.mark.parametrize("fd", range(3, 10))
+def test_a_volume_is_not_filled_through_a_link_to_what_the_sandbox_has_open(tmp_path: Path, fd: int) -> None:
+    host, volume, image = tmp_path / "host", tmp_path / "volume", tmp_path / "image"
+    for folder in (host, volume, image):
+        folder.mkdir()
+    (host / "key").write_text("the host's")
+    (image / "data").symlink_to(f"/proc/self/fd/{fd}/../host")
+
+    async def run() -> None:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web", Mount(kind="volume", source=str(volume), target="/data", populate=True))
+            root = Root(layers=(str(image), *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            with pytest.raises(Refused):
+                await stack.output("true", root=root)
+
+    asyncio.run(run())
+    assert os.listdir(volume) == []
+
+
 def test_a_copy_into_a_volume_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
     volume, image = tmp_path / "volume", tmp_path / "image"
     volume.mkdir()

@@ -321,7 +321,8 @@ def _make_file(path: str) -> None:
         return
     real = os.path.realpath(path)
     os.makedirs(os.path.dirname(real), mode=0o755, exist_ok=True)
-    os.close(os.open(real, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    with suppress(FileExistsError):
+        os.close(os.open(real, _NEW_FILE, 0o644))
 
 
 def populate(name: str, volume: str, image: str) -> None:
@@ -330,24 +331,34 @@ def populate(name: str, volume: str, image: str) -> None:
     `volume` is the way to it from here, `name` its path on the host. A mark in extended attributes would not
     survive every file system, so a copy that was cut off is known by a file inside, removed last.
     """
-    unfinished = f"{volume}/.cais-unfinished-copy"
-    lock = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    unfinished = ".cais-unfinished-copy"
+    slash = source = target = -1
     try:
-        flock(lock, LOCK_EX)  # two replicas that start at once share the volume
-        content = os.listdir(volume)
-        if os.path.lexists(unfinished):
+        # The host's files can still be reached here, by links into /proc: openat2 refuses those.
+        slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        source = kernel.open_beneath(slash, image, os.O_RDONLY | os.O_DIRECTORY)
+        target = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flock(target, LOCK_EX)  # two replicas that start at once share the volume
+        content = os.listdir(target)
+        if unfinished in content:
             for entry in content:
                 _remove(f"{volume}/{entry}")
         elif content:
             return
-        os.close(os.open(unfinished, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        _copy_entries(image, volume)
-        _copy_metadata(image, f"{volume}/.", os.stat(image))  # "/.": `volume` itself is a link of /proc
-        os.unlink(unfinished)
+        os.close(os.open(unfinished, _NEW_FILE, 0o600, dir_fd=target))
+        _copy_entries(source, target)
+        _copy_metadata(target, os.stat(source))
+        os.unlink(unfinished, dir_fd=target)
     except OSError as error:
         raise Refused(f"fill the volume {name} from {image}", error.strerror or str(error)) from error
     finally:
-        os.close(lock)
+        for fd in (slash, source, target):
+            if fd >= 0:
+                os.close(fd)
+
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _remove(path: str) -> None:
@@ -357,28 +368,40 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _copy_entries(source: str, target: str) -> None:
+def _copy_entries(source: int, target: int) -> None:
+    """Between open directories, name by name: a service that has the volume already may put links in our way."""
     with os.scandir(source) as entries:
         for entry in entries:
-            there = f"{target}/{entry.name}"
-            about = entry.stat(follow_symlinks=False)
+            name, about = entry.name, entry.stat(follow_symlinks=False)
             if entry.is_symlink():
-                os.symlink(os.readlink(entry.path), there)
-            elif entry.is_dir(follow_symlinks=False):
-                os.mkdir(there)
-                _copy_entries(entry.path, there)
+                os.symlink(os.readlink(name, dir_fd=source), name, dir_fd=target)
+                with suppress(OSError):
+                    os.chown(name, about.st_uid, about.st_gid, dir_fd=target, follow_symlinks=False)
+                os.utime(name, ns=(about.st_atime_ns, about.st_mtime_ns), dir_fd=target, follow_symlinks=False)
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                os.mkdir(name, 0o700, dir_fd=target)
+                here, there = os.open(name, _FOLDER, dir_fd=source), os.open(name, _FOLDER, dir_fd=target)
+                _copy_entries(here, there)
             elif entry.is_file(follow_symlinks=False):
-                shutil.copyfile(entry.path, there)
+                here = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+                there = os.open(name, _NEW_FILE, 0o600, dir_fd=target)
+                while os.sendfile(there, here, None, 1 << 24):
+                    pass
             elif stat.S_ISFIFO(about.st_mode):
-                os.mkfifo(there)
+                os.mkfifo(name, 0o600, dir_fd=target)
+                here = -1
+                there = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
             else:
                 continue  # devices and sockets mean nothing in a volume
-            _copy_metadata(entry.path, there, about)
+            _copy_metadata(there, about)
+            os.close(there)
+            if here >= 0:
+                os.close(here)
 
 
-def _copy_metadata(source: str, target: str, about: os.stat_result) -> None:
+def _copy_metadata(target: int, about: os.stat_result) -> None:
     with suppress(OSError):  # the one-uid map: every owner is the one there is
-        os.chown(target, about.st_uid, about.st_gid, follow_symlinks=False)
-    if not stat.S_ISLNK(about.st_mode):
-        os.chmod(target, stat.S_IMODE(about.st_mode))
-    os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns), follow_symlinks=False)
+        os.chown(target, about.st_uid, about.st_gid)
+    os.chmod(target, stat.S_IMODE(about.st_mode))
+    os.utime(target, ns=(about.st_atime_ns, about.st_mtime_ns))

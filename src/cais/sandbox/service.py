@@ -343,6 +343,7 @@ def _become(world: World, process: Process, person: users.Person, bounds: Sequen
                 kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or /proc/self/uid_map belongs to the machine's root
                 kernel.unshare(kernel.CLONE_NEWUSER)
                 kernel.map_ids("self", (person.uid, person.gid), (0, 0))
+                kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # a reaper never execs, and its program may not read it
     with step("capabilities"):
         kernel.bound_capabilities(bounds, world.last_capability)
     if not world.single:
