@@ -45,10 +45,13 @@ def image_for(ref: ImageRef, service: Service | None = None, progress: Progress 
     return images_for([Request(ref, service)], progress)[0]
 
 
-def images_for(requests: Sequence[Request], progress: Progress | None = None) -> list[Image]:
+def images_for(
+    requests: Sequence[Request], progress: Progress | None = None, later: list[Job] | None = None
+) -> list[Image]:
     """The images of several references; what they lack is fetched side by side, each thing once.
 
-    `progress(name, done, total)` is called from several threads, in bytes. Raises CaisError.
+    `progress(name, done, total)` is called from several threads, in bytes. `later` gets the steps that may run when
+    nothing else does. Raises CaisError.
     """
     wanted = [_want(request) for request in requests]
     suites = dict.fromkeys(w.recipe.suite for w in wanted if names.ready_userland(w.recipe.suite) is None)
@@ -60,7 +63,25 @@ def images_for(requests: Sequence[Request], progress: Progress | None = None) ->
     }
     if suites or programs:
         _fetch(suites, programs, progress)
-    return [_image(w, progress) for w in wanted]
+    images = [_image(w, progress) for w in wanted]
+    if later is not None:
+        for want in wanted:
+            later += [job for job in _jobs(want, background=True) if not _settled(job)]
+    return images
+
+
+def foreseen(request: Request) -> Image:
+    """The image as it is or will be: nothing is fetched or made, so its layers may not be there. The digest is the
+    one it will have, because everything is called by what it is made of."""
+    want = _want(request)
+    named = _name(want)
+    home = cache_home()
+    userlands, programs = home / "userlands", home / "programs"
+    layers = (home / "images" / named.top, userlands / named.userland, *(programs / n for n in named.below))
+    recipe = want.recipe
+    return Image(
+        tuple(map(str, layers)), recipe.config, named.digest, recipe.fidelity, recipe.differs, f"card {want.card}"
+    )
 
 
 def missing(requests: Iterable[Request]) -> list[str]:
@@ -129,76 +150,102 @@ def _fetch(suites: Iterable[str], programs: dict[str, tuple[Program, Path]], pro
         raise next((e for e in errors if not isinstance(e, Silent)), errors[0])
 
 
-def _image(want: _Wanted, progress: Progress | None) -> Image:
+class Job(NamedTuple):
+    """One finishing step and what it stands on, as `cais.catalog.finish` takes it."""
+
+    name: str  # of the tree it makes
+    step: Finish
+    layers: tuple[str, ...]
+
+    def text(self) -> str:
+        import json
+
+        job = {"name": self.name, "argv": self.step.argv, "outputs": self.step.outputs, "layers": self.layers}
+        return json.dumps(job)
+
+
+class _Names(NamedTuple):
+    """What an image is made of, by name. Steps of the background are not in it: an image is the same one with and
+    without them, so no service is made anew because one has ended."""
+
+    userland: str
+    below: tuple[str, ...]  # what finishing steps make, then programs
+    top: str
+    digest: str
+
+
+def _name(want: _Wanted) -> _Names:
     recipe = want.recipe
+    userland = names.userland_name(recipe.suite)
+    finished = [
+        _step_name(program, step, userland)
+        for one, program in zip(recipe.programs, want.programs, strict=True)
+        for step in one.finish
+        if not step.background
+    ]
+    below = (*reversed(finished), *want.programs)
+    parts = (LAYOUT, recipe.files, recipe.links, recipe.users, [userland, *below], os.geteuid() == 0)
+    top = f"{want.card}-{names.key_of(*parts)}"
+    digest = "sha256:" + names.key_of(top, recipe.config, 0) + names.key_of(top, recipe.config, 1)
+    return _Names(userland, below, top, digest)
+
+
+def _step_name(program: str, step: Finish, userland: str) -> str:
+    return f"{program}+{step.name}-{names.key_of(step.version, step.argv, step.outputs, userland)}"
+
+
+def _image(want: _Wanted, progress: Progress | None) -> Image:
+    """Everything it needs has been fetched; carry out what is left."""
+    recipe, named = want.recipe, _name(want)
+    for job in _jobs(want, background=False):
+        if names.ready_program(job.name) is None:
+            if progress is not None:
+                progress(f"{job.name.partition('+')[0].rpartition('-')[0]}: {job.step.name}", 0, 0)
+            run_step(job)
     userland = names.ready_userland(recipe.suite)
-    programs = [names.ready_program(n) for n in want.programs]
-    assert userland is not None
-    below = [str(p) for p in programs if p is not None]
-    finished: list[str] = []
-    for program, name in zip(recipe.programs, want.programs, strict=True):
-        for step in program.finish:
-            layer = _finished(step, name, [str(userland), *finished, *below], userland.name, progress)
-            if layer is not None:
-                finished.insert(0, str(layer))
-    above = [str(userland), *finished, *below]
-    parts = (LAYOUT, recipe.files, recipe.links, recipe.users, [Path(layer).name for layer in above], os.geteuid() == 0)
-    top = _top(f"{want.card}-{names.key_of(*parts)}", recipe, above)
-    layers = (str(top), *above)
-    digest = "sha256:" + names.key_of(top.name, recipe.config, 0) + names.key_of(top.name, recipe.config, 1)
-    return Image(layers, recipe.config, digest, recipe.fidelity, recipe.differs, f"card {want.card}")
+    below = [names.ready_program(name) for name in named.below]
+    layers = [str(path) for path in (userland, *below) if path is not None]
+    top = _top(named.top, recipe, layers)
+    extra = [names.ready_program(job.name) for job in _jobs(want, background=True)]
+    # Under all that is there without them: they add, and hide nothing.
+    layers = [str(top), *layers, *(str(path) for path in extra if path is not None)]
+    return Image(tuple(layers), recipe.config, named.digest, recipe.fidelity, recipe.differs, f"card {want.card}")
 
 
 # Finishing steps: run in the sandbox, their outputs kept as a layer of their own.
 
 
-def _finished(step: Finish, program: str, layers: list[str], userland: str, progress: Progress | None) -> Path | None:
-    """The layer of a step; None for a background one that has not run yet."""
-    name = f"{program}+{step.name}-{names.key_of(step.version, step.argv, step.outputs, userland)}"
-    known = names.ready_program(name)
-    if known is not None or step.background:
-        return known
-    if progress is not None:
-        progress(f"{program.rpartition('-')[0]}: {step.name}", 0, 0)
-    run_step(name, step, layers)
-    return cache_home() / "programs" / name
+def _jobs(want: _Wanted, *, background: bool) -> list[Job]:
+    """The steps of an image whose programs are there. One stands on what the steps before it made."""
+    userland = names.userland_name(want.recipe.suite)
+    programs = [str(path) for name in want.programs if (path := names.ready_program(name)) is not None]
+    stands = [str(cache_home() / "userlands" / userland), *programs]
+    jobs: list[Job] = []
+    for one, program in zip(want.recipe.programs, want.programs, strict=True):
+        for step in one.finish:
+            name = _step_name(program, step, userland)
+            if step.background == background:
+                jobs.append(Job(name, step, tuple(stands)))
+            if not step.background:
+                stands.insert(1, str(names.ready_program(name) or cache_home() / "programs" / name))
+    return jobs
 
 
-def run_step(name: str, step: Finish, layers: Sequence[str]) -> None:
+def _settled(job: Job) -> bool:
+    """Made, or tried in vain: then its log is there."""
+    return names.ready_program(job.name) is not None or (cache_home() / "logs" / f"{job.name}.log").exists()
+
+
+def run_step(job: Job) -> None:
     """Carry a step out, in a process of its own: the sandbox wants a main thread that has no other beside it."""
-    import json
     import subprocess
 
-    job = {"name": name, "argv": step.argv, "outputs": step.outputs, "layers": list(layers)}
     done = subprocess.run(
-        [sys.executable, "-m", "cais.catalog.finish"],
-        input=json.dumps(job),
-        text=True,
-        capture_output=True,
-        check=False,
+        [sys.executable, "-m", "cais.catalog.finish"], input=job.text(), text=True, capture_output=True, check=False
     )
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
-        raise CaisError(f"cannot finish {name.partition('+')[0]}: its step {step.name} failed\n{said}")
-
-
-def background(requests: Iterable[Request]) -> list[tuple[str, Finish, tuple[str, ...]]]:
-    """Steps that may run later and have not: (name, step, layers), for `run_step` when the stack is up."""
-    found = {}
-    for request in requests:
-        want = _want(request)
-        userland = names.ready_userland(want.recipe.suite)
-        programs = [names.ready_program(n) for n in want.programs]
-        if userland is None or None in programs:
-            continue
-        layers = (str(userland), *map(str, programs))
-        for program, tree in zip(want.recipe.programs, want.programs, strict=True):
-            for step in program.finish:
-                key = names.key_of(step.version, step.argv, step.outputs, userland.name)
-                name = f"{tree}+{step.name}-{key}"
-                if step.background and names.ready_program(name) is None:
-                    found[name] = (name, step, layers)
-    return list(found.values())
+        raise CaisError(f"cannot finish {job.name.partition('+')[0]}: its step {job.step.name} failed\n{said}")
 
 
 # The card's own layer.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from cais.cli.progress import Progress
+    from cais.engine.native.images import Policy
     from cais.engine.native.up import Wanted
     from cais.model.api import Stack
     from cais.supervise.client import Client
@@ -125,19 +126,18 @@ class _Up:
 
     def run(self) -> int:
         given, stack = self.given, self.stack
-        dry = given.flag("dry-run") or self.options.dry_run
-        line, living = (None, False) if dry else self._reach()
-        from cais.supervise.client import Client, offline, snapshot
+        if given.flag("dry-run") or self.options.dry_run:
+            return self._dry_run()
+        line, living = self._reach()
+        from cais.supervise.client import Client, offline
 
-        client = Client.on(line, stack.name) if line and living else None
-        there = client.status() if client else snapshot(stack.name) if dry else offline(stack.name)
+        client = Client.on(line, stack.name) if living else None
+        there = client.status() if client else offline(stack.name)
         began = time.time_ns()
         with make_progress(self.options, "up") as progress:
             with interrupted_at_once("nothing was started"):
                 wanted = self._want(progress, there)
             apply = self._apply_options()
-            if line is None:
-                return self._dry_run(wanted, there, apply)
             self._say_differences(progress, wanted, there)
             if client is None:
                 client = (None if living else Client.on(line, stack.name)) or self._client()
@@ -161,12 +161,10 @@ class _Up:
             return Attached(self.options, given, stack.name, wanted.desired.instances, began).follow(watcher)
 
     def _want(self, progress: Progress, there: Snapshot | None) -> Wanted:
-        from cais.engine.native.images import Policy
         from cais.engine.native.up import choose, read_scales, want
 
         given, stack = self.given, self.stack
         services = choose(stack, given.args, deps=not given.flag("no-deps"))
-        policy = Policy(build="always" if given.flag("build") else "never" if given.flag("no-build") else "auto")
         names = {service.name for service in services}
         fetched: set[str] = set()
 
@@ -182,7 +180,7 @@ class _Up:
             there.states if there else (),
             say,
             scales=read_scales(given.texts("scale"), stack),
-            policy=policy,
+            policy=self._policy(),
             strict=given.flag("strict"),
         )
         if not given.flag("quiet-pull"):
@@ -213,14 +211,40 @@ class _Up:
         """Of the whole file: a service that a profile hides is no orphan."""
         return tuple(load_stack(self.options._replace(profiles=("*",))).services)
 
-    def _dry_run(self, wanted: Wanted, there: Snapshot | None, apply: ApplyOptions) -> int:
+    def _dry_run(self) -> int:
+        """What would be done, in the order it would be; nothing is fetched, made or started for it."""
+        from cais.engine.native.foresee import foresee
+        from cais.engine.native.up import choose, read_scales
+        from cais.plan.api import Plan
+        from cais.supervise.client import snapshot
         from cais.supervise.diff import diff
 
-        states = {s.id: s for s in there.states} if there else {}
-        specs = there.specs if there else ()
-        plan = diff(specs, states, there.networks if there else (), wanted.desired, apply)
-        sys.stdout.write(plan.render())
+        given, stack = self.given, self.stack
+        there = snapshot(stack.name)
+        states = there.states if there else ()
+        seen = foresee(
+            stack,
+            choose(stack, given.args, deps=not given.flag("no-deps")),
+            states,
+            scales=read_scales(given.texts("scale"), stack),
+            policy=self._policy(),
+            strict=given.flag("strict"),
+        )
+        plan = diff(
+            there.specs if there else (),
+            {s.id: s for s in states},
+            there.networks if there else (),
+            seen.desired,
+            self._apply_options(),
+        )
+        sys.stdout.write(Plan((*seen.actions, *plan.actions)).render())
         return 0
+
+    def _policy(self) -> Policy:
+        from cais.engine.native.images import Policy
+
+        given = self.given
+        return Policy(build="always" if given.flag("build") else "never" if given.flag("no-build") else "auto")
 
     def _say_differences(self, progress: Progress, wanted: Wanted, there: Snapshot | None) -> None:
         """Once: when the service is made, not at every `up`."""

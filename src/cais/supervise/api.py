@@ -79,6 +79,15 @@ class InstanceSpec(Struct, frozen=True, kw_only=True):
     volumes: tuple[str, ...] = ()  # anonymous volumes' directories that go with the instance
 
 
+class Chore(Struct, frozen=True, kw_only=True):
+    """A command that makes later starts faster, and that this start does not need (chores.py)."""
+
+    name: str
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    input: str = ""
+
+
 class Desired(Struct, frozen=True, kw_only=True):
     """One project as wanted. `config_files` and `working_dir` are what `ls` shows."""
 
@@ -88,6 +97,7 @@ class Desired(Struct, frozen=True, kw_only=True):
     empty: tuple[str, ...] = ()  # services scaled to nothing
     config_files: tuple[str, ...] = ()
     working_dir: str = ""
+    chores: tuple[Chore, ...] = ()
 
 
 Phase = Literal["created", "waiting", "starting", "running", "restarting", "stopping", "exited", "dead", "removing"]

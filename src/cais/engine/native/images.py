@@ -12,7 +12,7 @@ from cais.source.api import Span
 
 if TYPE_CHECKING:
     from cais.build.api import BuildEvent, BuildRequest
-    from cais.catalog.make import Request
+    from cais.catalog.make import Job, Request
 
 PLAIN = "debian:bookworm"  # the root of a service that says its native command, where no card knows the image
 Say = Callable[[str, str], None]  # (service or program, what is being done for it)
@@ -30,25 +30,29 @@ class Policy(NamedTuple):
 AS_NEEDED = Policy()
 
 
-def prepare(stack: Stack, services: Iterable[Service], say: Say, policy: Policy = AS_NEEDED) -> dict[str, Image]:
-    """Service name -> image. Raises Faults with every fault."""
+def prepare(
+    stack: Stack,
+    services: Iterable[Service],
+    say: Say,
+    policy: Policy = AS_NEEDED,
+    later: list[Job] | None = None,
+) -> dict[str, Image]:
+    """Service name -> image; `later` gets the steps of cards that may wait. Raises Faults with every fault."""
     services = list(services)
     faults: list[Diagnostic] = []
     requests: dict[str, Request] = {}
     for service in services:
         if service.build is None:
             try:
-                requests[service.name] = _request(stack, service)
+                requests[service.name] = from_card(stack, service)
             except CaisError as error:
                 faults += error.diagnostics()
     builds = {service.name: service for service in services if service.build is not None}
     images: dict[str, Image] = {}
     if not faults:
         try:
-            images |= _from_cards(requests, say)
-            for service in services:
-                if is_plain(service):
-                    images[service.name] = _stands_for(service, images[service.name])
+            images |= _from_cards(requests, say, later)
+            images |= {s.name: stands_for(s, images[s.name]) for s in services if s.name in images}
         except CaisError as error:
             faults += _of_services(stack, [n for n, r in requests.items() if _lacks(r)] or list(requests), error)
     if not faults:
@@ -61,7 +65,7 @@ def prepare(stack: Stack, services: Iterable[Service], say: Say, policy: Policy 
     return images
 
 
-def _request(stack: Stack, service: Service) -> Request:
+def from_card(stack: Stack, service: Service) -> Request:
     from cais.catalog.find import find, parse
     from cais.catalog.make import Request
 
@@ -88,7 +92,10 @@ def is_plain(service: Service) -> bool:
     return native_command(service) is not None and card_for(parse(service.image)) is None
 
 
-def _stands_for(service: Service, image: Image) -> Image:
+def stands_for(service: Service, image: Image) -> Image:
+    """The image with what is to be said of it, where it is Debian's alone."""
+    if not is_plain(service):
+        return image
     said = f"x-cais.native.command on Debian bookworm stands for {service.image}"
     return image._replace(fidelity=STAND_IN, differs=(said,), origin="x-cais.native")
 
@@ -119,12 +126,12 @@ def _of_services(stack: Stack, names: Sequence[str], error: CaisError) -> list[D
     ]
 
 
-def _from_cards(requests: Mapping[str, Request], say: Say) -> dict[str, Image]:
+def _from_cards(requests: Mapping[str, Request], say: Say, later: list[Job] | None) -> dict[str, Image]:
     from cais.catalog.make import images_for
 
     if not requests:
         return {}
-    return dict(zip(requests, images_for(list(requests.values()), _bytes(say)), strict=True))
+    return dict(zip(requests, images_for(list(requests.values()), _bytes(say), later), strict=True))
 
 
 def _bytes(say: Say) -> Callable[[str, int, int], None]:
@@ -208,19 +215,18 @@ def _built(stack: Stack, services: Sequence[Service], say: Say, policy: Policy) 
     if policy.build == "never":
         late = [r for r in requests if is_ready(r, base) is None]
         if late:
-            raise Faults(
-                [
-                    Diagnostic(
-                        ERROR,
-                        "not-built",
-                        f"cannot start {r.name}: it has to be built, and --no-build was asked",
-                        r.span,
-                        f"run 'cais build {r.name}'",
-                    )
-                    for r in late
-                ]
-            )
+            raise Faults([not_built(r.name, r.span) for r in late])
     return dict(zip((s.name for s in services), build_all(requests, base, reporter(say)), strict=True))
+
+
+def not_built(service: str, span: Span | None) -> Diagnostic:
+    return Diagnostic(
+        ERROR,
+        "not-built",
+        f"cannot start {service}: it has to be built, and --no-build was asked",
+        span,
+        f"run 'cais build {service}'",
+    )
 
 
 def base_resolver(say: Say) -> Callable[[str, Span | None], Image]:

@@ -15,11 +15,17 @@ DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 
 def preflight(
-    stack: Stack, services: Iterable[Service], desired: Desired, states: Sequence[InstanceState]
+    stack: Stack,
+    services: Iterable[Service],
+    desired: Desired,
+    states: Sequence[InstanceState],
+    *,
+    without_image: Iterable[str] = (),
 ) -> list[Diagnostic]:
+    """`without_image`: services whose image, and so whose healthcheck, is not known yet."""
     found: list[Diagnostic] = []
     for service in services:
-        found += _health_waits(service, desired)
+        found += _health_waits(service, desired, set(without_image))
     found += _ports(stack, desired.instances, states)
     return found
 
@@ -52,9 +58,9 @@ def _binds(service: Service) -> list[Diagnostic]:
     return found
 
 
-def _health_waits(service: Service, desired: Desired) -> list[Diagnostic]:
+def _health_waits(service: Service, desired: Desired, unknown: set[str]) -> list[Diagnostic]:
     """Waiting for the health of what has no healthcheck would never end."""
-    without = {spec.service for spec in desired.instances if spec.health is None}
+    without = {spec.service for spec in desired.instances if spec.health is None} - unknown
     return [
         Diagnostic(
             ERROR,

@@ -2,8 +2,14 @@
 before anything starts is told here, at once.
 """
 
+from __future__ import annotations
+
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
 
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare
@@ -12,8 +18,11 @@ from cais.engine.native.preflight import early, make_places, preflight
 from cais.engine.native.specs import Options, desired
 from cais.model.api import Service, Stack
 from cais.model.image import FIDELITY_ORDER, NEAR, Image
-from cais.paths import project_home, state_home
-from cais.supervise.api import Desired, InstanceState
+from cais.paths import cache_home, project_home, state_home
+from cais.supervise.api import Chore, Desired, InstanceState
+
+if TYPE_CHECKING:
+    from cais.catalog.make import Job
 
 
 class Wanted(NamedTuple):
@@ -59,10 +68,20 @@ def want(
     faults = early(stack, services, states)
     if faults:
         raise Faults(faults)
-    images = prepare(stack, services, say, policy)
+    later: list[Job] = []
+    images = prepare(stack, services, say, policy, later)
     if strict:
-        _refuse_far(services, images)
-    return specify(stack, services, images, states, scales or {})
+        refuse_far(services, images)
+    wanted = specify(stack, services, images, states, scales or {})
+    return wanted._replace(desired=replace(wanted.desired, chores=_chores(later))) if later else wanted
+
+
+def _chores(jobs: Sequence[Job]) -> tuple[Chore, ...]:
+    """Finishing steps of cards that no start waits for: the supervisor has them done when the machine has time."""
+    names = ("PATH", "HOME", "CAIS_PROGRAMS", "PYTHONPATH", "LD_LIBRARY_PATH")
+    env = {name: os.environ[name] for name in names if name in os.environ} | {"CAIS_CACHE": str(cache_home())}
+    argv = (sys.executable, "-m", "cais.catalog.finish", "--idle")
+    return tuple(Chore(name=job.name, argv=argv, env=env, input=job.text()) for job in jobs)
 
 
 def specify(
@@ -103,7 +122,7 @@ def _web_ports(services: Sequence[Service]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _refuse_far(services: Sequence[Service], images: Mapping[str, Image]) -> None:
+def refuse_far(services: Sequence[Service], images: Mapping[str, Image]) -> None:
     worst = FIDELITY_ORDER.index(NEAR)
     faults = [
         Diagnostic(
