@@ -18,6 +18,7 @@ from cais.sandbox.api import NetworkSpec, Refused, Sandbox
 from cais.supervise import actions as act
 from cais.supervise import machine
 from cais.supervise.api import Desired, Event, InstanceSpec
+from cais.supervise.chores import Chores
 from cais.supervise.connection import Connection
 from cais.supervise.diff import diff
 from cais.supervise.instance import Instance
@@ -71,6 +72,7 @@ class Supervisor:
         self._idle_due: asyncio.TimerHandle | None = None
         self._reconsider_due = False
         self._ending = asyncio.Event()
+        self._chores = Chores(self._settled)
         self._specs_saved: dict[str, Any] = {}
 
     # -- life of the supervisor -------------------------------------------------------------------------------------
@@ -89,6 +91,7 @@ class Supervisor:
             await self._ending.wait()
         finally:
             loop.remove_reader(listener.fileno())
+            await self._chores.end()
             if self._sandbox is not None:
                 await self._sandbox.close()
             self._save(final=True)
@@ -120,8 +123,15 @@ class Supervisor:
 
     async def _shutdown(self) -> None:
         """SIGTERM: stop everything as `stop` does, then end."""
+        self._chores.drop()
         await self._stop(list(self.instances.values()), "rest", None)
         self._ending.set()
+
+    def _settled(self, seconds: float) -> bool:
+        """Whether something runs, and all that runs has done so for `seconds`."""
+        lives = [i.life for i in self.instances.values() if i.busy]
+        late = time.time() - seconds
+        return bool(lives) and all(life.phase == "running" and life.started <= late for life in lives)
 
     def _consider_ending(self) -> None:
         if self._idle_due is not None:
@@ -394,7 +404,9 @@ class Supervisor:
         done = (
             await self._arrival(targets, wait=options.wait, timeout=options.wait_timeout) if options.start else Done()
         )
-        if done.exit_code:
+        if not done.exit_code:
+            self._chores.take(desired.chores)
+        else:
             await self._stop([i for i in starting if i.spec.id not in before], "rest", options.stop_timeout)
         return Done(
             exit_code=done.exit_code,
@@ -518,6 +530,7 @@ class Supervisor:
                     )
                 await self._throw_away(chosen, command)
             case "down":
+                self._chores.drop()
                 async with self._change_lock:
                     await self._throw_away(chosen, command)
                     if not self.instances:

@@ -206,7 +206,9 @@ def _server(line: _Line, options: tuple[str, ...]) -> Program:
     if line.java == 25:
         script = _text("train.sh").replace("@OPTIONS@", " ".join(options)).replace("@MAIN@", line.main)
         outputs = (f"{_SHARE}/aot",)
-        finish = (Finish("aot", "1", ("/bin/bash", "-ec", script), outputs, background=True),)
+        finish = (
+            Finish("aot", f"2 {_JRES[line.java].version}", ("/bin/bash", "-ec", script), outputs, background=True),
+        )
     return Program(
         "neo4j",
         line.version,
