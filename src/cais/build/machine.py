@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from cais.build.view import View
+from cais.build.view import View, is_plain_folder
 from cais.paths import cache_home, private_dir
 from cais.sandbox.api import Mount
 
@@ -229,6 +229,8 @@ def lay_certificates(upper: str, machine: Machine, view: View) -> None:
 def take_certificates(upper: str, machine: Machine, view: View) -> None:
     """After it: the layer holds no authority of this machine, whether the RUN made the bundle anew or not."""
     folder = f"{upper}/etc/ssl/certs"
+    if not is_plain_folder(upper, ("etc", "ssl", "certs")):
+        return
     try:
         names = os.listdir(folder)
     except OSError:

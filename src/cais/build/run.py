@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cais.build import machine
 from cais.build.layers import held
-from cais.build.view import View
+from cais.build.view import View, is_plain_folder
 from cais.sandbox.api import Attachment, Mount, Net, NetworkSpec, Process, Refused, Root
 from cais.sandbox.stack import StackSandbox
 
@@ -218,6 +218,8 @@ def clear_mount_point(fs: str, view: View, target: str) -> None:
     parts = (*last.parts, *missing)
     for depth in range(len(parts), 0, -1):
         host = "/".join((fs, *parts[:depth]))
+        if not is_plain_folder(fs, parts[: depth - 1]):
+            continue
         try:
             about = os.lstat(host)
         except OSError:

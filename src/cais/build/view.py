@@ -162,6 +162,15 @@ class View:
         return False
 
 
+def is_plain_folder(fs: str, parts: Sequence[str]) -> bool:
+    """Whether every name of a path in an upper directory is a directory. A RUN may have put links there: on the host
+    they lead out of it."""
+    try:
+        return all(stat.S_ISDIR(os.lstat("/".join((fs, *parts[:n]))).st_mode) for n in range(1, len(parts) + 1))
+    except OSError:
+        return False
+
+
 def _is_whiteout(about: os.stat_result) -> bool:
     return stat.S_ISCHR(about.st_mode) and about.st_rdev == 0
 
