@@ -15,7 +15,8 @@ BODY = bytes(range(256)) * 4096  # 1 MiB
 
 
 class Server(ThreadingHTTPServer):
-    """`/ok`, `/cut` (breaks off half way, twice), `/busy` (503 twice), `/down` (503 for ever), `/gone`, `/away`."""
+    """`/ok`, `/cut` (breaks off half way, twice), `/busy` (503 twice), `/down` (503 for ever), `/gone`, `/away`,
+    `/round`."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str]]] = []
@@ -47,6 +48,11 @@ class Handler(BaseHTTPRequestHandler):
             case "/away":
                 self.send_response(302)
                 self.send_header("Location", self.server.url.replace("127.0.0.1", "localhost") + "/ok")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+            case "/round":
+                self.send_response(302)
+                self.send_header("Location", "/round")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             case "/cut" if count < 3:
@@ -121,6 +127,12 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(server: Server) ->
     (_, first), (_, second) = server.asked
     assert first["Authorization"] == "Bearer secret"
     assert "Authorization" not in second
+
+
+def test_credentials_of_an_address_are_in_no_message(server: Server) -> None:
+    with pytest.raises(CaisError) as error:
+        http.get(server.url.replace("://", "://me:s3cret@") + "/round", what="a file")
+    assert "redirects" in error.value.message and "s3cret" not in error.value.message
 
 
 def test_a_connection_is_used_again(server: Server) -> None:

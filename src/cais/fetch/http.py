@@ -153,7 +153,7 @@ def _retry(url: str, what: str, once: Callable[[], T]) -> T:
             time.sleep(min(max(wait, pause), 20.0))
     verb = "kept failing" if answered else "does not answer"
     proxy = proxy_for(urllib.parse.urlsplit(url).scheme, host_of(url))
-    through = f" through the proxy {_bare(proxy)}" if proxy else ""
+    through = f" through the proxy {bare(proxy)}" if proxy else ""
     raise Silent(
         f"cannot fetch {what}: {host_of(url)} {verb}{through} ({why}; tried {len(PAUSES) + 1} times)",
         hint="check the network and the proxy settings; what is already in the cache needs neither",
@@ -188,12 +188,12 @@ def _open(url: str, headers: Mapping[str, str], cafile: str) -> http.client.HTTP
         response.read()
         target = urllib.parse.urljoin(url, response.getheader("Location") or "")
         if urllib.parse.urlsplit(url).scheme == "https" and not target.startswith("https:"):
-            raise CaisError(f"cannot fetch {url}: it redirects to {target}, which is not HTTPS")
+            raise CaisError(f"cannot fetch {bare(url)}: it redirects to {bare(target)}, which is not HTTPS")
         if host_of(target) != first_host:  # credentials are for the host they were written for
             headers = {k: v for k, v in headers.items() if k.lower() != "authorization"}
         url = target
     else:
-        raise CaisError(f"cannot fetch {url}: more than {REDIRECTS} redirects")
+        raise CaisError(f"cannot fetch {bare(url)}: more than {REDIRECTS} redirects")
     if response.status in (200, 206):
         return response
     _drop(url)
@@ -203,7 +203,7 @@ def _open(url: str, headers: Mapping[str, str], cafile: str) -> http.client.HTTP
         pause = response.getheader("Retry-After") or ""
         raise _Again(f"it answers {response.status} {response.reason}", float(pause) if pause.isdigit() else 0.0)
     hint = "give the credentials where the client of that registry has them" if response.status in (401, 403) else ""
-    raise CaisError(f"cannot fetch {_bare(url)}: {host_of(url)} answers {response.status} {response.reason}", hint=hint)
+    raise CaisError(f"cannot fetch {bare(url)}: {host_of(url)} answers {response.status} {response.reason}", hint=hint)
 
 
 def _once(url: str, headers: Mapping[str, str], cafile: str) -> http.client.HTTPResponse:
@@ -258,7 +258,7 @@ def _connection(parts: urllib.parse.SplitResult, proxy: str, cafile: str) -> tup
             timeout=CONNECT_TIMEOUT,
         )
     else:
-        raise CaisError(f"cannot fetch {urllib.parse.urlunsplit(parts)}: only http and https addresses are read")
+        raise CaisError(f"cannot fetch {bare(urllib.parse.urlunsplit(parts))}: only http and https addresses are read")
     connection.connect()
     if connection.sock is not None:
         connection.sock.settimeout(READ_TIMEOUT)
@@ -317,7 +317,7 @@ def _netloc(parts: urllib.parse.SplitResult) -> str:
     return parts.netloc.rpartition("@")[2]
 
 
-def _bare(url: str) -> str:
+def bare(url: str) -> str:
     """The address without the user and password it may carry."""
     parts = urllib.parse.urlsplit(url)
     return urllib.parse.urlunsplit(parts._replace(netloc=_netloc(parts)))

@@ -197,7 +197,7 @@ def _packages(
         data = http.get(url, what=what)
     except http.Missing:
         raise CaisError(
-            f"cannot fetch {what}: the mirror lacks {url}", hint="try again when its update is done"
+            f"cannot fetch {what}: the mirror lacks {http.bare(url)}", hint="try again when its update is done"
         ) from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CaisError(f"cannot use {what}: it does not have the checksum that Debian signed")
@@ -220,7 +220,7 @@ def _release(archive: sources.Archive, apt: sources.Apt, home: Path, refresh: bo
     try:
         data = http.get(f"{archive.base}/dists/{archive.suite}/InRelease", what=what, limit=4 << 20)
     except http.Missing:
-        raise CaisError(f"cannot use Debian {archive.suite}: {archive.base} has no such suite") from None
+        raise CaisError(f"cannot use Debian {archive.suite}: {http.bare(archive.base)} has no such suite") from None
     text = verified(data, archive.suite, check_dates=apt.check_dates)
     scratch = home / f".InRelease.{os.getpid()}"
     scratch.write_bytes(data)
