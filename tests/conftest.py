@@ -38,9 +38,7 @@ class SkipGuard:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         for nodeid in self.unnamed:
-            terminalreporter.write_line(
-                f"FAILED: a skip that tests/real/skips.txt does not name: {nodeid}", red=True
-            )
+            terminalreporter.write_line(f"FAILED: a skip that tests/real/skips.txt does not name: {nodeid}", red=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:
