@@ -336,3 +336,20 @@ def test_limits_hold_where_cgroups_may_be_made_and_are_said_elsewhere(tmp_path: 
     assert ("cais-test" in groups) == (not any("processes" in note for note in notes))
     for controller in ("memory", "cpu", "pids"):
         assert not os.path.exists(f"{limits.base(controller)}/cais-test")
+
+
+def test_a_service_on_the_hosts_network_changes_nothing_of_it(tmp_path: Path) -> None:
+    async def run() -> tuple[str, str]:
+        async with Stack(tmp_path) as stack:
+            with pytest.raises(Refused) as error:
+                await stack.start("host", "true", net=Net(mode="host"), sysctls={"net.ipv4.ip_forward": "1"})
+            mounts = await stack.output("cat /proc/self/mountinfo; ls /sys/class/net", net=Net(mode="host"))
+            return f"{error.value.step}: {error.value.why}", mounts
+
+    refused, seen = asyncio.run(run())
+    assert refused.startswith("sysctl net.ipv4.ip_forward: this service is on the host's network")
+    below_sys = [line.split() for line in seen.splitlines() if " /sys" in line]
+    assert below_sys and all("ro" in words[5].split(",") for words in below_sys)
+    if not os.geteuid():
+        assert not {words[words.index("-") + 1] for words in below_sys} & {"debugfs", "tracefs", "securityfs", "bpf"}
+    assert set(os.listdir("/sys/class/net")) <= set(seen.split())

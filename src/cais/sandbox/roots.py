@@ -142,7 +142,7 @@ class Builder:
 
     def _open_devices(self) -> None:
         self.devices = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in DEVICES}
-        self.sysfs = os.open("/sys", os.O_PATH | os.O_CLOEXEC) if self.host_net else -1
+        self.sysfs = os.open("/sys", os.O_PATH | os.O_CLOEXEC) if self.host_net and self.single else -1
 
     # /
 
@@ -237,7 +237,9 @@ class Builder:
         with step("mount /sys"):
             _make_directory("/sys")
             flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (0 if self.privileged else MS_RDONLY)
-            if self.host_net:  # sysfs belongs to a network namespace, and the host's is not ours
+            # sysfs belongs to a network namespace, and the host's is not the user's: then it comes with what is
+            # mounted on it. Root's own has no debugfs or tracefs in it, which root could read.
+            if self.host_net and self.single:
                 kernel.mount(f"/proc/self/fd/{self.sysfs}", "/sys", None, MS_BIND | MS_REC)
                 add = kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV | kernel.MOUNT_ATTR_RDONLY
                 kernel.mount_setattr("/sys", add, recursive=True)

@@ -102,7 +102,7 @@ def run_instance(
             kernel.set_domainname(request.domainname)
         if request.net == "new":
             _connect(links, status, dns=request.dns, single=world.single)
-        notes = _sysctls(request.process)
+        notes = _sysctls(request.process, host_net=request.net == "host")
         _make_cwd(request.process.cwd)  # before the root is read-only, as runc does
         builder.seal()
         _start(world, request.process, stdio, status, notes, nested=True)
@@ -232,12 +232,14 @@ def _write(path: str, text: str) -> None:
         file.write(text)
 
 
-def _sysctls(process: Process) -> tuple[str, ...]:
+def _sysctls(process: Process, *, host_net: bool) -> tuple[str, ...]:
     for name, value in process.sysctls.items():
         path = "/proc/sys/" + name.replace(".", "/")
         if not name.startswith(("net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")):
             # anything else is the whole machine's (moby oci.go: "sysctl is not in a separate kernel namespace")
             raise Refused(f"sysctl {name}", "it is not of a namespace: it would change the whole machine")
+        if host_net and name.startswith("net."):  # as Docker
+            raise Refused(f"sysctl {name}", "this service is on the host's network: it would change the whole machine")
         with step(f"sysctl {name}"), open(path, "w") as file:
             file.write(value)
     return ()
