@@ -247,7 +247,11 @@ class _Up:
         return Policy(build="always" if given.flag("build") else "never" if given.flag("no-build") else "auto")
 
     def _say_differences(self, progress: Progress, wanted: Wanted, there: Snapshot | None) -> None:
-        """Once: when the service is made, not at every `up`."""
+        """Once: when the service is made, not at every `up`; a network's when it is."""
+        there_are = {network.name for network in there.networks} if there else set()
+        if any(network.name not in there_are for network in wanted.desired.networks):
+            for one in wanted.warnings:
+                progress.note(f"{one.span}: warning: {one.message}" if one.span else f"warning: {one.message}")
         known = {s.service for s in there.specs if s.config_hash in _hashes(wanted)} if there else set()
         for service, sentences in wanted.said.items():
             if service not in known:

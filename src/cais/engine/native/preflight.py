@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from cais.diag.api import ERROR, CaisError, Diagnostic
+from cais.diag.api import ERROR, WARNING, CaisError, Diagnostic
 from cais.model.api import Service, Stack
+from cais.paths import state_home
 from cais.sandbox import ports
 from cais.sandbox.api import PortSpec, Refused
 from cais.source.api import Span
@@ -16,7 +17,7 @@ DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
 
 def preflight(
     stack: Stack,
-    services: Iterable[Service],
+    services: Sequence[Service],
     desired: Desired,
     states: Sequence[InstanceState],
     *,
@@ -27,6 +28,7 @@ def preflight(
     for service in services:
         found += _health_waits(service, desired, set(without_image))
     found += _ports(stack, desired.instances, states)
+    found += external_volumes(stack, services)
     return found
 
 
@@ -74,11 +76,48 @@ def _health_waits(service: Service, desired: Desired, unknown: set[str]) -> list
     ]
 
 
-def early(stack: Stack, services: Iterable[Service], states: Sequence[InstanceState]) -> list[Diagnostic]:
+def external_volumes(stack: Stack, services: Iterable[Service]) -> list[Diagnostic]:
+    """A volume that somebody else keeps has to be there: an empty one in its place would look like lost data."""
+    from cais.engine.native.names import volume_folder
+
+    found: dict[str, Diagnostic] = {}
+    for service in services:
+        for volume in service.volumes:
+            named = stack.volumes.get(volume.source) if volume.type == "volume" else None
+            if named is None or not named.external or named.key in found:
+                continue
+            folder = volume_folder(state_home() / "volumes", named.name)
+            if not folder.is_dir():
+                found[named.key] = Diagnostic(
+                    ERROR,
+                    "no-external-volume",
+                    f'cannot start {service.name}: external volume "{named.name}" not found',
+                    named.span or volume.span,
+                    f"start the project that has it, make it with 'mkdir -p {folder}', or remove external: true",
+                )
+    return list(found.values())
+
+
+def external_networks(stack: Stack, services: Iterable[Service]) -> list[Diagnostic]:
+    """A warning for each network that other projects would be on too."""
+    used = {link.name for service in services if not service.network_mode for link in service.networks}
+    return [
+        Diagnostic(
+            WARNING,
+            "external-network",
+            f"network {network.name} is external: here it is this project's own, other projects are not on it",
+            network.span,
+        )
+        for key, network in stack.networks.items()
+        if network.external and key in used
+    ]
+
+
+def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceState]) -> list[Diagnostic]:
     """What can be known before any image is there: nobody should wait for a download to hear of a taken port."""
     from cais.engine.native.specs import ports_of
 
-    found: list[Diagnostic] = []
+    found = external_volumes(stack, services)
     own = _own(states)
     for service in services:
         found += _binds(service)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare
 from cais.engine.native.mounts import Places
-from cais.engine.native.preflight import early, make_places, preflight
+from cais.engine.native.preflight import early, external_networks, make_places, preflight
 from cais.engine.native.specs import Options, desired
 from cais.model.api import Service, Stack
 from cais.model.image import FIDELITY_ORDER, NEAR, Image
@@ -30,6 +30,7 @@ class Wanted(NamedTuple):
 
     desired: Desired
     said: Mapping[str, tuple[str, ...]]
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def places_of(project: str) -> Places:
@@ -97,7 +98,8 @@ def specify(
     if faults:
         raise Faults(faults)
     make_places(stack, result)
-    return Wanted(result, {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])})
+    said = {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])}
+    return Wanted(result, said, tuple(external_networks(stack, services)))
 
 
 def _sentences(image: Image) -> tuple[str, ...]:
