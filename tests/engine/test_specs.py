@@ -260,3 +260,23 @@ def test_a_name_that_would_be_another_place_on_disk_is_refused_with_its_line(one
     with pytest.raises(CaisError, match="as the name of a volume") as volume:
         one("volumes: ['data:/data']", f"\nvolumes:\n  data:\n    name: {quoted}\n")
     assert container.value.diagnostics()[0].span and volume.value.diagnostics()[0].span
+
+
+@pytest.mark.parametrize("option", ["mode=abc", "uid=web", "size=1x", "size="])
+def test_a_tmpfs_option_that_is_no_number_is_an_error_with_its_line(one, option):
+    with pytest.raises(CaisError, match="tmpfs option") as error:
+        one(f"tmpfs: ['/run:{option}']")
+    assert error.value.diagnostics()[0].span
+
+
+def test_a_service_stands_where_its_name_does(make):
+    found = make(
+        """
+        services:
+          api:
+            # why
+            image: any
+          "db": {image: any}
+        """
+    ).instances
+    assert [spec.span.rpartition("/")[2] for spec in found] == ["compose.yaml:3:3", "compose.yaml:6:3"]

@@ -9,6 +9,7 @@ from cais.engine.native.names import volume_folder
 from cais.model.api import FileObject, Grant, NamedVolume, Service, Stack, Volume
 from cais.model.image import Image
 from cais.sandbox.api import Mount
+from cais.source.api import Span
 
 
 class Places(NamedTuple):
@@ -41,7 +42,7 @@ def mounts_of(
         else:
             found[target] = _mount(stack, volume, target, places)
     for text in service.tmpfs:
-        mount = tmpfs(text)
+        mount = tmpfs(text, service.span)
         found[mount.target] = mount
     for grant in service.configs:
         mount = _granted(grant, stack.configs[grant.source], f"/{grant.source}", "/")
@@ -89,7 +90,7 @@ def _named(named: NamedVolume, volume: Volume, target: str, places: Places) -> M
     options = dict(named.driver_opts)
     words = options.get("o", "").split(",")
     if options.get("type") == "tmpfs":
-        return tmpfs(f"{target}:{options.get('o', '')}")
+        return tmpfs(f"{target}:{options.get('o', '')}", named.span)
     if "bind" in words or "rbind" in words:
         return Mount(
             kind="bind",
@@ -115,25 +116,31 @@ def _named(named: NamedVolume, volume: Volume, target: str, places: Places) -> M
     )
 
 
-def tmpfs(text: str) -> Mount:
+def tmpfs(text: str, span: Span | None = None) -> Mount:
     """`/run:size=64m,mode=1777,uid=1000,ro`, the options of mount(8) that tmpfs(5) knows."""
     target, _, options = text.partition(":")
     size, mode, uid, gid, read_only = 0, 0o1777, 0, 0, False
     for option in options.split(","):
         name, _, value = option.partition("=")
-        match name:
-            case "size":
-                unit = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(value[-1:].lower(), 1)
-                number = value.rstrip("kKmMgG")
-                size = int(number) * unit if number.isdigit() else 0
-            case "mode":
-                mode = int(value, 8)
-            case "uid":
-                uid = int(value)
-            case "gid":
-                gid = int(value)
-            case "ro":
-                read_only = True
+        try:
+            match name:
+                case "size" if value != "50%":  # the kernel's own default
+                    unit = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30}.get(value[-1:].lower(), 1)
+                    size = int(value.rstrip("kKmMgG")) * unit
+                case "mode":
+                    mode = int(value, 8)
+                case "uid":
+                    uid = int(value)
+                case "gid":
+                    gid = int(value)
+                case "ro":
+                    read_only = True
+        except ValueError:
+            raise CaisError(
+                f"cannot mount {target}: the tmpfs option {option!r} is no number that is read here",
+                hint="size=64m, mode=1777 (octal), uid=1000, gid=1000",
+                span=span,
+            ) from None
     return Mount(kind="tmpfs", target=_clean(target), size=size, mode=mode, uid=uid, gid=gid, read_only=read_only)
 
 
