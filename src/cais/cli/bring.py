@@ -79,7 +79,7 @@ def raise_failures(done: Done) -> None:
                     ERROR,
                     "not-up",
                     f"cannot {f.what}: {f.why}" if f.what.endswith(f" {f.service}") else _for_another(f.what, f),
-                    _at_the_name(_span(f.span), f.service),
+                    _span(f.span, f.service),
                     f.hint,
                     tuple(Note(f"{f.service} | {line}") for line in f.log),
                 )
@@ -95,30 +95,13 @@ def _for_another(what: str, failure: object) -> str:
     return f"cannot {what}: {failure.service}, which it depends on: {failure.why}"  # type: ignore[attr-defined]
 
 
-def _span(text: str) -> Span | None:
+def _span(text: str, service: str) -> Span | None:
+    """`file:line:column`, where the service's name stands."""
     file, _, rest = text.rpartition(":")
     file, _, line = file.rpartition(":")
     if not file or not line.isdigit() or not rest.isdigit():
         return None
-    return Span(file, int(line), int(rest))
-
-
-def _at_the_name(span: Span | None, service: str) -> Span | None:
-    """A service's span begins where its mapping does; people look for its name, on a line above."""
-    if span is None:
-        return None
-    try:
-        with open(span.file, encoding="utf-8", errors="replace") as file:
-            lines = file.read().split("\n")[: span.line]
-    except OSError:
-        return span
-    for number in range(len(lines), max(0, len(lines) - 40), -1):
-        text = lines[number - 1]
-        word = text.strip().partition(":")[0].strip("'\"")
-        if word == service:
-            column = len(text) - len(text.lstrip()) + 1
-            return Span(span.file, number, column, number, column + len(service))
-    return span
+    return Span(file, int(line), int(rest), int(line), int(rest) + len(service))
 
 
 def names_of(project: str, specs: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -114,6 +114,10 @@ class Stack:
         """Where the value at `path` of `canonical` came from; of its nearest parent when it was made here."""
         return self._sources.span(self.position(*path)) if self._sources else None
 
+    def key_span(self, *path: str | int) -> Span | None:
+        """Where the key that ends `path` stands: the line by which people know a service."""
+        return self._sources.span(self.position(*path), key=True) if self._sources else None
+
     def variables(self, *path: str | int) -> tuple[tuple[str, Span | None], ...]:
         """The variables that gave the value at `path`, and where an env file defines each."""
         return self.variables_at(self.position(*path))

@@ -131,7 +131,7 @@ def service(stack: Stack, name: str, raw: Tree) -> Service:
         logging_options=pairs(logging.get("options")),
         x_cais=raw.get("x-cais") or {},
         raw=raw,
-        span=stack.span(*at),
+        span=stack.key_span(*at),
     )
 
 
@@ -264,7 +264,7 @@ def network(stack: Stack, key: str, raw: Tree) -> Network:
         attachable=bool(raw.get("attachable")),
         labels=pairs(raw.get("labels")),
         raw=raw,
-        span=stack.span("networks", key),
+        span=stack.key_span("networks", key),
     )
 
 
@@ -277,7 +277,7 @@ def named_volume(stack: Stack, key: str, raw: Tree) -> NamedVolume:
         driver_opts=pairs(raw.get("driver_opts")),
         labels=pairs(raw.get("labels")),
         raw=raw,
-        span=stack.span("volumes", key),
+        span=stack.key_span("volumes", key),
     )
 
 
@@ -291,5 +291,5 @@ def file_object(stack: Stack, section: str, key: str, raw: Tree) -> FileObject:
         content=raw.get("content"),
         external=bool(raw.get("external")),
         value=stack.environment.get(variable) if variable else None,
-        span=stack.span(section, key),
+        span=stack.key_span(section, key),
     )
