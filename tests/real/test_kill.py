@@ -45,13 +45,18 @@ def test_a_crashed_database_comes_back_by_itself(project):
     time.sleep(0.5)
     name = f"{project.folder.name}-db-1"
     assert project.ps()[name]["State"] == "running"
+    begun = ("db", "cut", "-d ", "-f22", "/proc/1/stat")  # proc(5): when the process started
+    before = project.exec(*begun).stdout
     project.exec("db", "bash", "-c", "kill -QUIT 1; sleep 5", check=False)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         row = project.ps()[name]
         if row["State"] == "running" and row["Health"] == "healthy" and "second" in row["Status"]:
             break
         time.sleep(0.1)
+    else:
+        pytest.fail(f"it did not come back: {row}")
+    assert project.exec(*begun).stdout not in ("", before)
     seen, kept = acknowledged_and_kept(project)
     assert seen and seen - kept == set()
 
