@@ -14,6 +14,7 @@ import html
 import json
 import os
 import re
+import shutil
 import sys
 import urllib.parse
 import zipfile
@@ -30,7 +31,7 @@ class Pip(NamedTuple):
     """What of pip's settings counts: where wheels are."""
 
     indexes: tuple[str, ...]  # end without a slash
-    links: tuple[str, ...]  # folders or pages with files (--find-links)
+    links: tuple[str, ...]  # folders with files (--find-links; pages of links are not read)
     cafile: str
 
 
@@ -75,6 +76,9 @@ def _files() -> list[str]:
 def fetch(wheel: Wheel, into: Path, progress: Callable[[int, int], None] | None = None) -> None:
     """Write the wheel's file to `into`, checked."""
     what = f"{wheel.filename} from PyPI"
+    if (here := in_links(wheel)) is not None:
+        shutil.copyfile(here, into)
+        return
     url, size = find(wheel)
     for _ in range(2):
         with into.open("wb") as out:
@@ -91,13 +95,18 @@ def fetch(wheel: Wheel, into: Path, progress: Callable[[int, int], None] | None 
     raise CaisError(f"cannot use {what}: its checksum is not the one this version of Cais was tested with")
 
 
+def in_links(wheel: Wheel) -> Path | None:
+    """The wheel's file in a folder of --find-links, when it is the one that was pinned."""
+    for folder in settings().links:
+        file = Path(folder.removeprefix("file://")) / wheel.filename
+        if file.is_file() and sha256_of(file) == wheel.sha256:
+            return file
+    return None
+
+
 def find(wheel: Wheel) -> tuple[str, int]:
     """(address, size or 0) of the wheel's file, from the first index that has it."""
     pip, name = settings(), re.sub(r"[-_.]+", "-", wheel.project).lower()
-    for folder in pip.links:
-        file = Path(folder.removeprefix("file://")) / wheel.filename
-        if file.is_file() and sha256_of(file) == wheel.sha256:
-            return file.resolve().as_uri(), file.stat().st_size
     for index in pip.indexes:
         page = f"{index}/{name}/"
         # PEP 691: the JSON form where the index has it, HTML (PEP 503) where it has not.
