@@ -73,3 +73,35 @@ def test_faults_as_values(tmp_path: Path, run, capsys: pytest.CaptureFixture[str
     assert config.run(GlobalOptions(), ["--format", "json"]) == 1
     found = json.loads(capsys.readouterr().out)["diagnostics"]
     assert found[0]["code"] == "unknown-key" and found[0]["span"]["column"] == 16
+
+
+HASHED = """\
+services:
+  a:
+    image: "x<y>&z"
+    command: [echo, "$$HOME é"]
+    environment: {B: 1, A: two}
+    ports: ["127.0.0.1:80:80"]
+    volumes: ["v:/d:ro"]
+    networks: {n: {priority: 1, aliases: [b]}}
+    deploy: {replicas: 2, resources: {limits: {memory: 1g, cpus: 0.5}}}
+    healthcheck: {test: "true", interval: 5s, retries: 3}
+    ulimits: {nofile: {soft: 1, hard: 2}, nproc: 3}
+    blkio_config: {weight_device: [{weight: 3, path: /dev/sda}]}
+    x-own: 1
+    depends_on: [b]
+  b: {image: x}
+volumes: {v: {}}
+networks: {n: {}}
+"""
+
+
+def test_a_services_hash_is_docker_composes_own(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """The two values were printed by `docker-compose config --hash` 5.6.1."""
+    (tmp_path / "compose.yaml").write_text(HASHED)
+    assert run("--hash", "*").split() == [
+        "a",
+        "c6d6416e6adfbb8cfeb1461ba44c4e6ab4dd2d6481fb69383997a57068aed490",
+        "b",
+        "d5457d0b2799957b606d2ac4ed52d85a1e75799490e56229948300b9a59e8953",
+    ]

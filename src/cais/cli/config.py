@@ -143,21 +143,15 @@ def images(stack: Stack) -> list[tuple[str, str]]:
 
 
 def hashes(stack: Stack, wanted: str) -> str:
-    """A hash of each service's configuration: it changes when, and only when, the service must be made again."""
-    import json
-    from hashlib import sha256
+    """Docker Compose's hash of each service: it changes when, and only when, its container must be made again."""
+    from cais.load.fingerprint import fingerprint
 
-    services = stack.canonical.get("services") or {}
+    services = values(stack, dollars=False).get("services") or {}
     names = sorted(services) if wanted == "*" else sorted(wanted.split(","))
     for name in names:
         if name not in services:
             raise CaisError(f"there is no service {name}", exit_code=1)
-
-    def one(name: str) -> str:
-        kept = {key: value for key, value in services[name].items() if key not in ("build", "pull_policy", "scale")}
-        return sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
-
-    return lines(f"{name} {one(name)}" for name in names)
+    return lines(f"{name} {fingerprint(services[name])}" for name in names)
 
 
 def dump_locked(stack: Stack) -> str:
@@ -190,8 +184,13 @@ def lines(items: Any) -> str:
 
 
 def as_json(stack: Stack, dollars: bool) -> str:
-    """Docker Compose's JSON: `x-…` keys at the top only, no models, Go's own names in blkio_config."""
     import json
+
+    return json.dumps(values(stack, dollars=dollars), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def values(stack: Stack, *, dollars: bool) -> dict[str, Any]:
+    """What Docker Compose's JSON holds: `x-…` keys at the top only, no models, Go's own names in blkio_config."""
 
     def plain(value: Any, name: str) -> Any:
         if value.__class__ is str:
@@ -212,8 +211,7 @@ def as_json(stack: Stack, dollars: bool) -> str:
             return [{key.capitalize(): item for key, item in one.items()} for one in value]
         return value
 
-    tree = {key: plain(item, key) for key, item in stack.canonical.items() if key != "models"}
-    return json.dumps(tree, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return {key: plain(item, key) for key, item in stack.canonical.items() if key != "models"}
 
 
 def as_yaml(stack: Stack, dollars: bool) -> str:
