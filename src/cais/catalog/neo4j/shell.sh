@@ -3,7 +3,7 @@
 set -euo pipefail
 shopt -s nullglob
 LC_ALL=C jars=(/usr/share/neo4j/cypher-shell/*.jar)
-options=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto)
+options=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1)  # -Xshare:auto is the default, and with AOTCache an error
 if [[ -e /usr/share/neo4j/aot/shell.aot ]]; then
     options+=(-XX:AOTCache=/usr/share/neo4j/aot/shell.aot -Xlog:aot=off -Xlog:cds=off)
 fi
