@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 k ?=
 
-.PHONY: help up down test lint bench soak update clean
+.PHONY: help up down test lint fuzz bench soak update clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -38,6 +38,11 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict, the layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+fuzz: $(VENV)/.dev  ## the fuzz tests longer, then invented bytes for seconds=120; an input that breaks stays as crash-*
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	CAIS_EXAMPLES=$(or $(examples),5000) $(BIN)/python -m pytest -q tests/load tests/source -k 'any_ or read_back'
+	$(BIN)/python tests/fuzz/bytes.py -max_total_time=$(or $(seconds),120)
+
 bench: $(VENV)/.dev  ## figures and ratios against peers, printed with the machine's load
 	$(BIN)/python bench/run.py
 
@@ -48,4 +53,4 @@ update: $(VENV)/.dev  ## rewrite generated pages; read the diff as you would cod
 	$(BIN)/python scripts/commands.py
 
 clean:  ## remove what was built here; caches and state of stacks stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf crash-* timeout-* $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -28,6 +28,7 @@ from cais.source.formats.dockerignore import read
         ("a?c", "abc", True),
         ("a?c", "a/c", False),
         ("[ab].txt", "b.txt", True),
+        ("a[z-b]c", "a[z-b]c", True),  # no set: the bracket stands for itself
         ("a\\*b", "a*b", True),
         ("a\\*b", "axb", False),
         (".git", ".gitignore", False),

@@ -239,6 +239,8 @@ def test_what_config_prints_loads_to_the_same(write: Write, tmp_path: Path) -> N
     assert json.dumps(again.canonical, sort_keys=True) == json.dumps(first.canonical, sort_keys=True)
 
 
+EXAMPLES = int(os.environ.get("CAIS_EXAMPLES", "200"))  # `make fuzz` asks for more
+
 keys = st.sampled_from(
     ["image", "build", "ports", "volumes", "environment", "depends_on", "networks", "command", "deploy", "healthcheck",
      "extends", "configs", "secrets", "labels", "ulimits", "x-y", "profiles", "env_file", "develop", "gpus", "name"]
@@ -267,7 +269,7 @@ sections = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sections)
 def test_any_structure_gives_a_stack_or_faults(tmp_path: Path, tree: dict[str, object]) -> None:
     path = tmp_path / "fuzz.yaml"
@@ -278,7 +280,7 @@ def test_any_structure_gives_a_stack_or_faults(tmp_path: Path, tree: dict[str, o
         assert error.diagnostics()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=60), st.sampled_from([b"", b"services: {a: {image: x", b"services:\n  a:\n    ", b"\xff\xfe"])
 )

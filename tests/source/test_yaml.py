@@ -1,5 +1,7 @@
 """The YAML reader: values as Docker Compose resolves them, a position for each, bounds on what others wrote."""
 
+import os
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,6 +91,8 @@ def test_positions_become_spans_of_keys_and_values() -> None:
     assert sources.span(services["list"][0].where("a"), key=True) == ("f.yaml", 4, 5, 4, 6)
 
 
+EXAMPLES = int(os.environ.get("CAIS_EXAMPLES", "200"))  # `make fuzz` asks for more
+
 scalars = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=20)
 trees = st.recursive(
     scalars,
@@ -97,7 +101,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.dictionaries(st.text(max_size=8), trees, max_size=5))
 def test_what_is_written_is_read_back(tree: dict[str, object]) -> None:
     text = dump(tree)
@@ -109,7 +113,7 @@ def test_what_is_written_is_read_back(tree: dict[str, object]) -> None:
     assert documents[0].value == tree
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@`, \n\t?<~0.", max_size=60))
 def test_any_text_gives_a_tree_or_a_fault(text: str) -> None:
     faults: list[YamlError] = []

@@ -102,11 +102,20 @@ def _translate(pattern: str) -> str:
         elif char == "\\" and i + 1 < len(pattern):
             i += 1
             out += re.escape(pattern[i])
-        elif char == "[" and (end := pattern.find("]", i + 2)) > 0:
-            body = pattern[i + 1 : end].replace("\\", "\\\\").replace("[", r"\[")
-            out += f"[{body}]"
+        elif char == "[" and (end := pattern.find("]", i + 2)) > 0 and (some := _set(pattern[i + 1 : end])):
+            out += some
             i = end
         else:
             out += re.escape(char)
         i += 1
     return out + r"\Z"
+
+
+def _set(body: str) -> str:
+    """`[body]` as a regular expression; empty when it is none (`[z-a]`), and the bracket stands for itself."""
+    found = "[" + body.replace("\\", "\\\\").replace("[", r"\[") + "]"
+    try:
+        re.compile(found)
+    except re.error:
+        return ""
+    return found
