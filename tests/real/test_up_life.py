@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cais.supervise.state import supervisor_alive
+from cais.supervise.connect import supervisor_alive
 
 BOX = "image: 'debian:bookworm-slim', init: true"
 SLEEPS = f"{{{BOX}, command: [sleep, '1000']}}"

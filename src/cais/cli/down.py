@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from cais.cli.options import INT, STRING, Command, Flag, parse, usage_error
@@ -34,11 +35,18 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     if given.said("rmi") and given.text("rmi") not in ("local", "all"):
         raise usage_error(COMMAND, f"invalid value for --rmi: {given.text('rmi')!r}", "it takes local or all")
     from cais.cli.change import seconds
-    from cais.cli.running import need_services, view, which_project
+    from cais.cli.running import View, need_services, view, which_project
+    from cais.supervise.state import Unreadable
 
     # Every service of the file is meant, also those that a profile hides now: they are no orphans.
     project, stack = which_project(options._replace(profiles=("*",)), given.args)
-    found = view(project)
+    try:
+        found = view(project)
+    except Unreadable as error:
+        if not error.replaceable:
+            raise
+        print(error.message, file=sys.stderr)  # what it left is found without it
+        found = View(project, ())
     if given.args:
         need_services(found, stack, given.args)
     services = tuple(given.args)
@@ -50,8 +58,6 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     if given.flag("volumes") and not given.args:
         _remove_volumes(project, stack, found)
     if left and not given.args:
-        import sys
-
         print(f"left running, not in the file: {', '.join(left)}; --remove-orphans removes them too", file=sys.stderr)
     return 0
 

@@ -1,6 +1,7 @@
 """`cais logs`: what services said, also when nothing runs any more."""
 
 import sys
+from collections.abc import Sequence
 
 from cais.cli.options import INT, STRING, Command, Flag, parse, usage_error
 from cais.cli.project import GlobalOptions
@@ -36,8 +37,10 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     from cais.cli.moments import moment
     from cais.cli.progress import wants_colour
     from cais.cli.running import need_services, say_gone, view, which_project
+    from cais.paths import project_home
+    from cais.supervise.connect import supervisor_alive
     from cais.supervise.logs import read
-    from cais.supervise.state import supervisor_alive
+    from cais.supervise.state import Unreadable
 
     since = moment(given.text("since"), "since") if given.said("since") else None
     until = moment(given.text("until"), "until") if given.said("until") else None
@@ -47,20 +50,24 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         raise usage_error(COMMAND, "--index requires one service to be selected")
 
     project, stack = which_project(options)
-    found = view(project)
-    need_services(found, stack, given.args)
-    wanted = [
-        one.spec
-        for one in (found.instances if found else ())
-        if (not given.args or one.spec.service in given.args)
-        and (index is None or one.spec.number == index)
-        and (one.spec.oneoff is False or one.spec.service in given.args)
-        and (one.spec.attach or bool(given.args))
-    ]
-    say_gone(found)
-    if found is None or not wanted:
+    try:
+        found = view(project)
+    except Unreadable as error:  # the logs are there all the same
+        print(error.message, file=sys.stderr)
+        names = _by_files(project, given.args, index)
+    else:
+        need_services(found, stack, given.args)
+        say_gone(found)
+        names = {
+            one.spec.id: one.spec.id.removeprefix(f"{project}-")
+            for one in (found.instances if found else ())
+            if (not given.args or one.spec.service in given.args)
+            and (index is None or one.spec.number == index)
+            and (one.spec.oneoff is False or one.spec.service in given.args)
+            and (one.spec.attach or bool(given.args))
+        }
+    if not names:
         return 0
-    names = {spec.id: spec.id.removeprefix(f"{project}-") for spec in wanted}
     printer = LogPrinter(
         sys.stdout.buffer,
         names=names.values(),
@@ -68,7 +75,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         prefix=not given.flag("no-log-prefix"),
         timestamps=given.flag("timestamps"),
     )
-    follow, home = given.flag("follow"), found.home
+    follow, home = given.flag("follow"), project_home(project)
     try:
         for line in read(
             home,
@@ -85,6 +92,19 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     finally:
         printer.close()
     return 0
+
+
+def _by_files(project: str, services: Sequence[str], index: int | None) -> dict[str, str]:
+    """Instances by the names of their log files, which are the names that Compose gives them."""
+    from cais.paths import project_home
+
+    found = {}
+    for file in sorted((project_home(project) / "logs").glob("*.log")):
+        shown = file.stem.removeprefix(f"{project}-")
+        service, _, number = shown.rpartition("-")
+        if (not services or service in services) and (index is None or number == str(index)):
+            found[file.stem] = shown
+    return found
 
 
 def _tail(text: str) -> int | None:

@@ -10,6 +10,7 @@ from cais.cli.project import GlobalOptions
 
 if TYPE_CHECKING:
     from cais.cli.running import View
+    from cais.diag.api import CaisError
 
 COMMAND = Command(
     "ls",
@@ -38,6 +39,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     given = parse(COMMAND, argv)
     import re
 
+    from cais.cli.errors import show
     from cais.cli.running import projects, say_gone
     from cais.cli.tables import WIDE_CELL, json_line, table
 
@@ -56,11 +58,14 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         named = not patterns or any(pattern.search(one.project) for pattern in patterns)
         return named and (runs or bool(one.pid) or given.flag("all"))
 
-    everything = projects()
+    trouble: list[CaisError] = []
+    everything = projects(trouble)
+    code = 1 if trouble else 0
+    show([one for error in trouble for one in error.diagnostics()], ansi=options.ansi)
     shown = [one for one in everything if listed(one)]
     if given.flag("quiet"):
         sys.stdout.write("".join(f"{one.project}\n" for one in shown))
-        return 0
+        return code
     if given.text("format") == "json":
         rows = [
             {
@@ -72,12 +77,12 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
             for one in shown
         ]
         sys.stdout.write(json_line(rows))
-        return 0
+        return code
     for one in everything:
         say_gone(one)
     rows_of_text = [(one.project, status(one), ",".join(one.config_files)) for one in shown]
     sys.stdout.write(table(("NAME", "STATUS", "CONFIG FILES"), rows_of_text, cell=WIDE_CELL))
-    return 0
+    return code
 
 
 def status(one: View) -> str:

@@ -59,11 +59,11 @@ def view(project: str) -> View | None:
     return None if now is None else _view(now)
 
 
-def projects() -> list[View]:
-    """Every project of this user that has instances, by name."""
+def projects(trouble: list[CaisError]) -> list[View]:
+    """Every project of this user that has instances, by name; `trouble` gets what could not be asked."""
     from cais.supervise.client import projects
 
-    return [_view(one) for one in projects()]
+    return [_view(one) for one in projects(trouble)]
 
 
 def _view(now: Snapshot) -> View:

@@ -129,10 +129,10 @@ class _Up:
         if given.flag("dry-run") or self.options.dry_run:
             return self._dry_run()
         line, living = self._reach()
-        from cais.supervise.client import Client, offline
+        from cais.supervise.client import Client
 
         client = Client.on(line, stack.name) if living else None
-        there = client.status() if client else offline(stack.name)
+        there = client.status() if client else self._last_known()
         began = time.time_ns()
         with make_progress(self.options, "up") as progress:
             with interrupted_at_once("nothing was started"):
@@ -188,6 +188,19 @@ class _Up:
                 progress.done(name, "ready")
         return wanted
 
+    def _last_known(self) -> Snapshot | None:
+        """What the state file says; one that says nothing any more is begun anew, with a word about it."""
+        from cais.supervise.client import offline
+        from cais.supervise.state import Unreadable
+
+        try:
+            return offline(self.stack.name)
+        except Unreadable as error:
+            if not error.replaceable:
+                raise
+            print(f"{error.message}; a new one is begun", file=sys.stderr)
+            return None
+
     def _apply_options(self) -> ApplyOptions:
         from cais.supervise.messages import ApplyOptions
 
@@ -216,11 +229,12 @@ class _Up:
         from cais.engine.native.foresee import foresee
         from cais.engine.native.up import choose, read_scales
         from cais.plan.api import Plan
-        from cais.supervise.client import snapshot
+        from cais.supervise.client import Client
         from cais.supervise.diff import diff
 
         given, stack = self.given, self.stack
-        there = snapshot(stack.name)
+        living = Client.reach(stack.name)
+        there = living.status() if living else self._last_known()
         states = there.states if there else ()
         seen = foresee(
             stack,

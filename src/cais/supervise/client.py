@@ -54,11 +54,11 @@ class Client:
     @classmethod
     def reach(cls, project: str) -> "Client | None":
         """The living supervisor's, or None: then `offline(project)` knows what there was."""
-        from cais.supervise.connect import connect
+        from cais.supervise.connect import reach
 
         home = project_home(project)
         for _ in range(50):
-            sock = connect(home)
+            sock = reach(home)
             if sock is None:
                 return None
             if client := cls._greet(sock, home):
@@ -83,9 +83,16 @@ class Client:
 
     @classmethod
     def _greet(cls, sock: socket.socket, home: Path) -> "Client | None":
+        from cais.supervise.connect import PATIENCE, silent
+
         frames = Frames()
         try:
+            sock.settimeout(PATIENCE)
             message, _ = _receive(sock, frames)
+            sock.settimeout(None)
+        except TimeoutError:
+            sock.close()
+            raise silent(home) from None
         except (EOFError, ConnectionError):
             sock.close()
             return None
@@ -274,17 +281,26 @@ def await_end(home: Path, seconds: float) -> None:
     """Until the supervisor that has nothing left to do is gone, and its lock free."""
     import time
 
-    from cais.supervise.state import supervisor_alive
+    from cais.supervise.connect import supervisor_alive
 
     end = time.monotonic() + seconds
     while supervisor_alive(home) and time.monotonic() < end:
         time.sleep(0.002)
 
 
-def projects() -> list[Snapshot]:
-    """Every project that has instances, for `ls`."""
+def projects(trouble: list[CaisError]) -> list[Snapshot]:
+    """Every project that has instances, for `ls`. Into `trouble` comes why one of them cannot be told of."""
     from cais.paths import state_home
 
     folder = state_home() / "projects"
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    return [found for name in names if (found := snapshot(name)) is not None and found.states]
+    all_found = []
+    for name in names:
+        try:
+            found = snapshot(name)
+        except CaisError as error:
+            trouble.append(error)
+            continue
+        if found is not None and found.states:
+            all_found.append(found)
+    return all_found

@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING
 
 from cais.diag.api import CaisError
 from cais.paths import private_dir, project_home
-from cais.supervise.connect import connect, short_path
+from cais.supervise.connect import PATIENCE, connect, open_lock, short_path, silent
 
 if TYPE_CHECKING:
     from cais.supervise.supervisor import SandboxFactory
-
-PATIENCE = 10.0  # seconds in which a supervisor that is starting or ending must have got on with it
 
 
 def prepare_home(project: str) -> Path:
@@ -50,34 +48,35 @@ def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) ->
         sock = connect(home)
         if sock is not None:
             return sock
-        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = open_lock(home, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(lock)  # one is starting, or ending: soon there is a socket, or no lock
             if time.monotonic() > end:
-                raise CaisError(
-                    f"cannot reach the supervisor of {project}: it holds its lock but does not answer",
-                    hint=f"look at {home / 'supervisor.log'}; end it with 'kill {_holder(home)}'",
-                ) from None
+                raise silent(home) from None
             time.sleep(0.01)
             continue
         try:
-            listener = _listen(home)
+            listener = _first_listen(home)
             _fork(home, project, factory, version, lock, listener)
         finally:
             os.close(lock)
 
 
-def _holder(home: Path) -> str:
+def _first_listen(home: Path) -> socket.socket:
     try:
-        return (home / "lock").read_text().strip() or "PID"
-    except OSError:
-        return "PID"
+        return listen(home)
+    except OSError as error:
+        raise CaisError(
+            f"cannot make the control socket {home / 'control.sock'}: {(error.strerror or '').lower()}",
+            hint="move away what lies there, or let CAIS_STATE name another folder",
+        ) from error
 
 
-def _listen(home: Path) -> socket.socket:
-    (home / "control.sock").unlink(missing_ok=True)  # of one that was killed: the lock says so
+def listen(home: Path) -> socket.socket:
+    """The control socket, bound anew. Only for who holds the lock: what lies there is of one that was killed."""
+    (home / "control.sock").unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:
@@ -168,11 +167,10 @@ def _serve(home: Path, project: str, factory: "SandboxFactory", version: str, li
 
     async def serve() -> None:
         supervisor = Supervisor(home, project, factory, version=version)
-        await supervisor.serve(listener)
+        await supervisor.serve(listener, listen)
 
     try:
         asyncio.run(serve())
     finally:
-        # The name first, then the socket, at last (with the process) the lock: nobody finds half a supervisor.
+        # The name first, then (with the process) the socket and the lock: nobody finds half a supervisor.
         (home / "control.sock").unlink(missing_ok=True)
-        listener.close()

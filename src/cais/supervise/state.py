@@ -8,13 +8,13 @@
   logs/ uppers/ anonymous/
 """
 
-import fcntl
 import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from cais.diag.api import CaisError
 from cais.sandbox.api import NetworkSpec
 from cais.supervise.api import InstanceSpec, InstanceState
 
@@ -38,12 +38,31 @@ class State(Struct, frozen=True, kw_only=True):
     working_dir: str = ""
 
 
+class Unreadable(CaisError):
+    """The state file says nothing. `replaceable`: its place can be written, so an `up` may begin anew."""
+
+    replaceable = False
+
+
 def read_state(home: Path) -> State | None:
-    """The state file, or None when there is none (or a full disk cut it: volumes are found without it)."""
+    """The state file, or None when there is none."""
+    path = home / "state.json"
     try:
-        return msgspec.json.decode((home / "state.json").read_bytes(), type=State)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
+        return msgspec.json.decode(path.read_bytes(), type=State)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except msgspec.DecodeError as error:  # a full disk cut it, or somebody wrote it
+        lost = Unreadable(
+            f"cannot read the state of {home.name}: {path}: {error}",
+            hint="'cais up -d' begins a new one, with the volumes there are; 'cais logs' shows what is in the logs",
+        )
+        lost.replaceable = True
+        raise lost from error
+    except OSError as error:
+        raise Unreadable(
+            f"cannot read the state of {home.name}: {path}: {(error.strerror or '').lower()}",
+            hint="it must be a file of this user; move it away, and 'cais up -d' begins a new one",
+        ) from error
 
 
 def write_state(home: Path, state: State) -> None:
@@ -61,21 +80,6 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError:
         Path(new).unlink(missing_ok=True)
         raise
-
-
-def supervisor_alive(home: Path) -> bool:
-    """Whether the lock is held: the kernel lets go of it however its holder died."""
-    try:
-        fd = os.open(home / "lock", os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
 
 
 def remove_tree(path: Path) -> None:

@@ -41,7 +41,7 @@ from cais.supervise.messages import (
     Wait,
     Watch,
 )
-from cais.supervise.state import Kept, State, read_state, remove_tree, write_state
+from cais.supervise.state import Kept, State, Unreadable, read_state, remove_tree, write_state
 from cais.supervise.waiting import SETTLED, arrived, in_layers, judge
 
 SandboxFactory = Callable[[Path, Callable[[str, int], None], Callable[[], None]], Awaitable[Sandbox]]
@@ -49,6 +49,7 @@ SandboxFactory = Callable[[Path, Callable[[str, int], None], Callable[[], None]]
 SAVE_AFTER = 0.05  # seconds in which changes gather before the state file is written
 LINGER = 0.3  # seconds without work before it ends
 ORPHAN_LOG_LINES = 12
+LOOK_AFTER_SOCKET = 3.0  # seconds
 
 
 class Supervisor:
@@ -77,20 +78,22 @@ class Supervisor:
 
     # -- life of the supervisor -------------------------------------------------------------------------------------
 
-    async def serve(self, listener: socket.socket) -> None:
+    async def serve(self, listener: socket.socket, bind: Callable[[Path], socket.socket]) -> None:
+        """Until there is nothing to do. `bind` makes another listener when this one's name is lost."""
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, lambda: self._spawn_task(self._shutdown()))
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._restore()
-        listener.setblocking(False)
-        loop.add_reader(listener.fileno(), self._accept, listener)
+        self._take_up(listener)
+        keeper = loop.create_task(self._keep_socket(bind))
         self._consider_ending()
         self._spawn_task(self._warm())
         try:
             await self._ending.wait()
         finally:
-            loop.remove_reader(listener.fileno())
+            keeper.cancel()
+            loop.remove_reader(self._listener.fileno())
             await self._chores.end()
             if self._sandbox is not None:
                 await self._sandbox.close()
@@ -103,8 +106,33 @@ class Supervisor:
         except Refused:
             pass  # told when somebody needs it
 
+    def _take_up(self, listener: socket.socket) -> None:
+        self._listener = listener
+        listener.setblocking(False)
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
+
+    async def _keep_socket(self, bind: Callable[[Path], socket.socket]) -> None:
+        """Somebody cleans up and the socket's name goes with it: without one no command would find what runs here."""
+        path = self.home / "control.sock"
+        while True:
+            await asyncio.sleep(LOOK_AFTER_SOCKET)
+            if os.path.lexists(path) or not os.path.isdir(self.home):
+                continue
+            try:
+                new = bind(self.home)
+            except OSError as error:
+                self.complain(f"cannot bind {path} again: {error}")
+                continue
+            asyncio.get_running_loop().remove_reader(self._listener.fileno())
+            self._listener.close()
+            self._take_up(new)
+
     def _restore(self) -> None:
-        state = read_state(self.home)
+        try:
+            state = read_state(self.home)
+        except Unreadable as error:
+            self.complain(error.message)
+            state = None
         known: set[str] = set()
         if state is not None:
             self.config_files, self.working_dir = state.config_files, state.working_dir
