@@ -14,8 +14,21 @@ def _under(variable: str, xdg: str, default: str) -> Path:
         return Path(own).absolute()
     base = os.environ.get(xdg)
     # XDG 0.8: "All paths set in these environment variables must be absolute", a relative one is ignored.
-    root = Path(base) if base and os.path.isabs(base) else Path(os.path.expanduser("~")) / default
+    root = Path(base) if base and os.path.isabs(base) else _own_home() / default
     return root / "cais"
+
+
+def _own_home() -> Path:
+    """`HOME`; where it is empty or no absolute path, what the user database says, as for one that is not set."""
+    home = os.environ.get("HOME", "")
+    if os.path.isabs(home):
+        return Path(home)
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir or "/")
+    except KeyError:
+        return Path("/")
 
 
 def state_home() -> Path:
