@@ -140,6 +140,25 @@ def test_a_full_disk_costs_lines_not_the_service(tmp_path):
     assert log.lost > 0
 
 
+def test_last_lines_are_of_the_last_run(tmp_path):
+    for line in (b"the first run's\n", b"the second run's\n", b""):
+        log = writer(tmp_path)
+        log.note("begins")
+        log.feed(OUT, line)
+        log.note("exited 1")
+        log.close()
+        assert last_lines(tmp_path, "p-api-1") == ([line.decode().strip()] if line else [])
+
+
+def test_last_lines_go_on_in_the_older_file(tmp_path):
+    log = writer(tmp_path, max_size=100, max_file=3)
+    log.note("begins")
+    for number in range(6):
+        log.feed(OUT, b"line %d\n" % number)
+    log.close()
+    assert last_lines(tmp_path, "p-api-1", 4) == ["line 2", "line 3", "line 4", "line 5"]
+
+
 def test_last_lines_are_text_for_messages(tmp_path):
     log = writer(tmp_path)
     log.feed(OUT, b"caf\xc3\xa9\n\xff\xfe\n")

@@ -210,6 +210,7 @@ class Instance:
             return (-1, -1, -1)
         if self._log is None:
             self._log = LogWriter(log_path(self.supervisor.home, spec.id), spec.log)
+        self._log.note("begins")
         self._drained.clear()
         if spec.process.tty:
             return (-1, -1, -1)

@@ -4,7 +4,8 @@
 
     u32 length · u8 stream · u8 flags · u16 0 · u64 nanoseconds since the epoch · payload · u32 length
 
-little-endian. `stream` is 1 (stdout), 2 (stderr) or 0 (a note of the supervisor: `started`, `exited 3`, `closed`).
+little-endian. `stream` is 1 (stdout), 2 (stderr) or 0 (a note of the supervisor: `begins`,
+`started`, `exited 3`, `closed`).
 Flag 1 is *partial*: the line goes on in the next record of that stream; a payload has at most 16 KiB, as in Docker's
 json-file (moby `daemon/logger/copier.go`). Payloads are bytes as they came, so binary output survives; the length
 behind a record lets `--tail` walk backwards. A full file becomes `<id>.log.1`, that `<id>.log.2`, and so on.
@@ -22,6 +23,7 @@ from cais.supervise.api import Log
 
 NOTE, OUT, ERR = 0, 1, 2
 PARTIAL = 1
+BEGINS = b"begins"
 CHUNK = 16 * 1024
 HEAD = struct.Struct("<IBBHQ")
 TAIL = struct.Struct("<I")
@@ -357,15 +359,43 @@ def read(
 
 
 def last_lines(project_home: Path, id: str, lines: int = 10) -> list[str]:
-    """The end of a log as text, for error messages."""
+    """The end of what the last run wrote, as text for error messages. A run begins at its note `begins`."""
+    path = log_path(project_home, id)
+    newest: list[LogLine] = []  # newest first
+    for file in (path, *rotated(path)):
+        try:
+            data = file.read_bytes()
+        except FileNotFoundError:
+            break
+        for line in _backwards(data, id):
+            if (line.stream == NOTE and line.data == BEGINS) or sum(not each.partial for each in newest) > lines:
+                break
+            if line.stream != NOTE:
+                newest.append(line)
+        else:
+            continue
+        break
     out: list[str] = []
     text = ""
-    for line in read(project_home, [id], tail=lines):
+    for line in reversed(newest):
         text += line.data.decode(errors="replace")
         if not line.partial:
             out.append(text[:500].rstrip("\r"))
             text = ""
     return out[-lines:]
+
+
+def _backwards(data: bytes, id: str) -> Iterator[LogLine]:
+    """Every record, the newest first."""
+    position = len(data)
+    while position >= FRAME:
+        (length,) = TAIL.unpack_from(data, position - TAIL.size)
+        begin = position - FRAME - length
+        if length > CHUNK or begin < 0:
+            return
+        _, stream, flags, _, at = HEAD.unpack_from(data, begin)
+        yield LogLine(id, stream, at, data[begin + HEAD.size : position - TAIL.size], bool(flags & PARTIAL))
+        position = begin
 
 
 class _Inotify:
