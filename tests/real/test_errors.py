@@ -240,3 +240,21 @@ def test_no_compose_file_is_one_sentence(project):
     done = project.run("up", "-d", check=False)
     assert done.returncode == 1
     assert "no configuration file provided" in done.stderr or "compose.yaml" in done.stderr
+
+
+def test_a_port_that_another_project_publishes_names_that_project(project, tmp_path, free_port):
+    other = type(project)(tmp_path / "other", f"{project.folder.name}b")
+    other.env = project.env
+    text = f"""
+    services:
+      one: {{image: "debian:bookworm-slim", command: [sleep, "1000"], init: true, ports: ["{free_port}:80"]}}
+    """
+    project.compose(text)
+    other.compose(text)
+    project.up()
+    try:
+        done = other.run("up", "-d", check=False)
+    finally:
+        other.run("down", "--timeout", "1", check=False)
+    assert done.returncode == 1
+    assert f"'{project.folder.name}'" in done.stderr and "cais-border" not in done.stderr

@@ -95,10 +95,28 @@ def who_holds(port: int, protocol: str = "tcp", host_ip: str = "") -> str:
         try:
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 if os.readlink(f"/proc/{pid}/fd/{fd}") in wanted:
-                    return f"{_command(pid)} (pid {pid})"
+                    return _project(pid) or f"{_command(pid)} (pid {pid})"
         except OSError:  # ended, or another user's
             continue
     return "a process of another user"
+
+
+def _project(pid: str) -> str:
+    """Which project's published ports the process carries: its supervisor, some parents up, holds the lock in the
+    project's folder. "" for a process that is not ours."""
+    if _command(pid) != "cais-border":
+        return ""
+    for _ in range(4):
+        try:
+            with open(f"/proc/{pid}/stat", errors="replace") as file:
+                pid = file.read().rpartition(")")[2].split()[1]
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                place = os.readlink(f"/proc/{pid}/fd/{fd}").split("/")
+                if place[-1] == "lock" and place[-3:-2] == ["projects"]:
+                    return f"the project '{place[-2]}', which Cais runs (pid {pid})"
+        except OSError:
+            break
+    return ""
 
 
 def _command(pid: str) -> str:
