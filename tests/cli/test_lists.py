@@ -10,7 +10,8 @@ import pytest
 from cais.cli.main import main
 from cais.cli.ps import fields
 from cais.cli.running import Instance, View
-from cais.paths import project_home
+from cais.engine.native.names import short_id
+from cais.paths import project_home, state_home
 from cais.sandbox.api import Attachment, Mount, Net, PortSpec, Process, Root
 from cais.supervise.api import InstanceSpec, InstanceState, Log
 from cais.supervise.daemon import prepare_home
@@ -210,3 +211,17 @@ def test_a_project_that_never_was_is_empty_not_an_error(
     assert out(capsys, "logs") == ""
     assert json.loads(out(capsys, "ls", "-a", "--format", "json")) == []
     assert not project_home("shop").exists()
+
+
+@pytest.mark.parametrize("home", ["", "not/absolute"])
+def test_an_empty_home_is_as_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    for name in ("CAIS_STATE", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    unset = state_home()
+    monkeypatch.setenv("HOME", home)
+    assert state_home() == unset
+    assert unset.is_absolute()
+
+
+def test_the_id_begins_with_the_host_name(capsys: pytest.CaptureFixture[str], shop: Path) -> None:
+    assert out(capsys, "ps", "-a", "-q", "api").startswith(short_id("shop", "shop-api-1"))

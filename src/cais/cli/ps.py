@@ -72,7 +72,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     say_gone(found)
 
     if given.flag("quiet"):
-        sys.stdout.write("".join(f"{long_id(one)}\n" for one in shown))
+        sys.stdout.write("".join(f"{long_id(project, one)}\n" for one in shown))
         return 0
     if given.flag("services"):
         names = sorted({one.spec.service for one in shown})
@@ -91,11 +91,17 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     return 0
 
 
-def long_id(one: Instance) -> str:
-    """Sixty-four hexadecimal digits that are this instance's as long as it is not recreated, as a container's id."""
+def long_id(project: str, one: Instance) -> str:
+    """Sixty-four hexadecimal digits that are this instance's as long as it is not recreated, as a container's id.
+
+    The first twelve are its host name where the file gives none, and the name it has on its networks.
+    """
     from hashlib import sha256
 
-    return sha256(f"{one.spec.id} {one.state.created!r} {one.spec.config_hash}".encode()).hexdigest()
+    from cais.engine.native.names import short_id
+
+    made = sha256(f"{one.spec.id} {one.state.created!r} {one.spec.config_hash}".encode()).hexdigest()
+    return short_id(project, one.spec.id) + made[12:]
 
 
 def fields(found: View, one: Instance, *, whole: bool = False) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def fields(found: View, one: Instance, *, whole: bool = False) -> dict[str, Any]
         command = command[:19] + "…"
     volumes = [mount for mount in spec.root.mounts if mount.kind in ("volume", "bind")]
     created = time.strftime("%Y-%m-%d %H:%M:%S %z %Z", time.localtime(state.created)) if state.created else ""
-    identity = long_id(one)
+    identity = long_id(found.project, one)
     return {
         "Command": f'"{command}"',
         "CreatedAt": created,

@@ -1,5 +1,6 @@
 """Names of the file that become places on disk: those Docker would refuse never leave the folder they are kept in."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -24,3 +25,8 @@ def place_name(kind: str, name: str, span: Span | None = None) -> str:
 def volume_folder(volumes: Path, name: str, span: Span | None = None) -> Path:
     """Where the named volume of this name lies."""
     return volumes / place_name("volume", name, span)
+
+
+def short_id(project: str, id: str) -> str:
+    """Twelve hexadecimal digits, as Docker's short container id: the host name of who has none, and an alias."""
+    return hashlib.sha256(f"{project}/{id}".encode()).hexdigest()[:12]

@@ -13,7 +13,7 @@ import msgspec
 
 from cais.diag.api import CaisError
 from cais.engine.native.mounts import Places, mounts_of
-from cais.engine.native.names import place_name
+from cais.engine.native.names import place_name, short_id
 from cais.engine.native.signals import signal_number
 from cais.model.api import Service, Stack
 from cais.model.image import Healthcheck, Image, ImageConfig
@@ -78,11 +78,6 @@ def desired(
 
 def instance_id(stack: Stack, service: Service, number: int) -> str:
     return service.container_name or f"{stack.name}-{service.name}-{number}"
-
-
-def short_id(project: str, id: str) -> str:
-    """Twelve hexadecimal digits, as Docker's short container id: the host name of who has none, and an alias."""
-    return hashlib.sha256(f"{project}/{id}".encode()).hexdigest()[:12]
 
 
 def instance(
@@ -455,4 +450,4 @@ def _refuse_scaling(service: Service, count: int) -> None:
         )
 
 
-__all__ = ["Options", "Path", "desired", "instance", "instance_id", "short_id"]
+__all__ = ["Options", "Path", "desired", "instance", "instance_id"]
