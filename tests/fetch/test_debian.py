@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cais.diag.api import CaisError
-from cais.fetch.debian import dpkg, index, ldcache, resolve, sources
+from cais.fetch.debian import dpkg, index, ldcache, resolve, sources, userland
 from cais.fetch.debian.version import Version
 from cais.fetch.names import LIBRARIES
 
@@ -268,3 +268,19 @@ def test_an_alternative_is_two_links_and_a_note(tmp_path: Path) -> None:
 def test_the_index_survives_its_compression() -> None:
     again = index.Index("x", [("http://main", lzma.decompress(lzma.compress(PACKAGES)))])
     assert again.package("tls") is not None
+
+
+def test_the_archives_own_release_does_not_stand_in_for_its_security_fixes(signed: bytes) -> None:
+    with pytest.raises(CaisError, match="sent the Release file of oldstable / bookworm"):
+        index.verified(signed, "bookworm-security", check_dates=False)
+
+
+def test_no_password_of_a_mirror_is_in_the_userland(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://mirror.test/debian"
+    apt = sources.Apt(address.replace("//", "//user:hush@"), "https://user:hush@mirror.test:8443/debian-security")
+    monkeypatch.setattr(sources, "read", lambda: apt)
+    (tmp_path / "usr/sbin").mkdir(parents=True)
+    userland._apt(tmp_path, "bookworm")
+    written = "".join(file.read_text() for file in tmp_path.rglob("*") if file.is_file())
+    assert f"URIs: {address}\n" in written and "URIs: https://mirror.test:8443/debian-security\n" in written
+    assert "hush" not in written and "user:" not in written

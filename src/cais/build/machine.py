@@ -37,6 +37,7 @@ class Machine(NamedTuple):
     pip: tuple[tuple[str, str], ...]
     npm: tuple[tuple[str, str], ...]
     proxies: tuple[tuple[str, str], ...]
+    apt_auth: str = ""  # apt_auth.conf(5)
 
 
 def read(env: Mapping[str, str] | None = None) -> Machine:
@@ -55,7 +56,25 @@ def read(env: Mapping[str, str] | None = None) -> Machine:
     if proxies.get("https") or proxies.get("http"):
         pip.setdefault("proxy", proxies.get("https") or proxies.get("http") or "")
         npm.setdefault("https-proxy", pip["proxy"])
-    return Machine(tuple(blocks), tuple(pip.items()), tuple(npm.items()), tuple(proxies.items()))
+    return Machine(tuple(blocks), tuple(pip.items()), tuple(npm.items()), tuple(proxies.items()), _apt_auth())
+
+
+def _apt_auth(root: Path | None = None) -> str:
+    """The users and passwords that stand in the addresses of this machine's mirrors; the userland has bare ones."""
+    from urllib.parse import unquote, urlsplit
+
+    from cais.fetch.debian import sources
+    from cais.fetch.http import bare
+
+    apt = sources.read(root) if root else sources.read()
+    lines = []
+    for address in dict.fromkeys((apt.archive, apt.security)):
+        parts = urlsplit(address)
+        if parts.username:
+            # With its scheme: without one apt uses an entry for https only.
+            user, password = unquote(parts.username), unquote(parts.password or "")
+            lines.append(f"machine {bare(address)} login {user} password {password}\n")
+    return "".join(lines)
 
 
 def _text(path: str) -> str:
@@ -130,6 +149,8 @@ def mounts(machine: Machine, view: View, uid: int) -> tuple[Mount, ...]:
     apt = "".join(f'Acquire::{s}::Proxy "{proxies[s]}";\n' for s in ("http", "https") if s in proxies)
     if apt and view.find("/etc/apt/apt.conf.d") is not None:
         made.append(_file("/etc/apt/apt.conf.d/95cais-machine", apt))
+    if machine.apt_auth and view.find("/etc/apt/auth.conf.d") is not None:
+        made.append(_file("/etc/apt/auth.conf.d/95cais-machine.conf", machine.apt_auth))
     return tuple(made)
 
 

@@ -244,8 +244,8 @@ def verified(signed: bytes, suite: str, *, check_dates: bool) -> str:
     text = (result.bytes or b"").decode()
     head = text.partition("SHA256:")[0]
     names = re.findall(r"(?m)^(?:Suite|Codename): (\S+)$", head)
-    # An attacker may not give us another suite's file, however well signed.
-    if suite not in names and suite.replace("-security", "") not in names:
+    # An attacker may not give us another suite's file, however well signed: that of trixie names no security fixes.
+    if suite not in names:
         raise CaisError(f"cannot use Debian {suite}: the mirror sent the Release file of {' / '.join(names)}")
     if check_dates and (match := re.search(r"(?m)^Valid-Until: (.+)$", head)):
         from email.utils import parsedate_to_datetime

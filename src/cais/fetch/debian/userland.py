@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from cais.fetch import names, store, tar
+from cais.fetch import http, names, store, tar
 from cais.fetch.debian import download, dpkg, index, ldcache, resolve, sources
 from cais.paths import cache_home
 
@@ -253,7 +253,10 @@ _EXCLUDES = "".join(
 
 
 def _apt(root: Path, suite: str) -> None:
-    """Sources (this machine's mirror), settings; services are not started by packages in a build (policy-rc.d)."""
+    """Sources (this machine's mirror), settings; services are not started by packages in a build (policy-rc.d).
+
+    Every service can read these files: a user and password in the mirror's address stay out of them (a RUN gets
+    them in a file of its own, `build/machine.py`)."""
     apt = sources.read()
     (root / "etc/apt/apt.conf.d").mkdir(parents=True, exist_ok=True)
     keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -262,7 +265,8 @@ def _apt(root: Path, suite: str) -> None:
     stanzas = []
     for archive in sources.archives(suite, apt):
         stanzas.append(
-            f"Types: deb\nURIs: {archive.base}\nSuites: {archive.suite}\nComponents: main\nSigned-By: {keyring}\n"
+            f"Types: deb\nURIs: {http.bare(archive.base)}\nSuites: {archive.suite}\nComponents: main\n"
+            f"Signed-By: {keyring}\n"
         )
     (root / "etc/apt/sources.list.d").mkdir(exist_ok=True)
     (root / "etc/apt/sources.list.d/debian.sources").write_text("\n".join(stanzas))
