@@ -9,11 +9,13 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from cais.paths import cache_home, private_dir
 
+REPLACED = 86400.0  # seconds that a replaced layer is kept at least: a build may stand on it
 FORMAT = 1  # raised when a step of the same words would give other content
 
 
@@ -59,14 +61,9 @@ class Layers:
         with explained("a layer of this build"):
             private_dir(self.home / ".locks")
             self._sweep()
-            lock = os.open(self.home / ".locks" / key, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            while (lock := _locked(self.home / ".locks" / key)) is None:
+                await asyncio.sleep(0.05)
             try:
-                while True:
-                    try:
-                        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        await asyncio.sleep(0.05)
                 if not again and (ready := self.path(key)):
                     return ready
                 scratch = self.home / f".new-{key}-{os.getpid()}"
@@ -102,10 +99,22 @@ class Layers:
             with contextlib.suppress(OSError), held(left):
                 remove(left)
 
+        replaced = list(self.home.glob(".old-*"))
+        before = min(_oldest_supervisor(), time.time() - REPLACED) if replaced else 0.0
+        for old in replaced:
+            with contextlib.suppress(OSError):
+                if old.stat().st_ctime < before:  # rename(2) changes it
+                    remove(old)
+
         for lock in (self.home / ".locks").iterdir():
-            if self.path(lock.name):  # a layer that is there needs no lock; who waits on it finds the layer
+            if self.path(lock.name):  # a layer that is there needs no lock; who waits on it sees that its file went
                 with contextlib.suppress(OSError):
-                    lock.unlink()
+                    fd = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+                    try:
+                        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        lock.unlink()
+                    finally:
+                        os.close(fd)
 
 
 @contextlib.contextmanager
@@ -117,6 +126,30 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _locked(path: Path) -> int | None:
+    """The descriptor of a lock file, locked; None when another has it, or swept it away before it was ours."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path).st_ino == os.fstat(fd).st_ino:
+            return fd
+    os.close(fd)
+    return None
+
+
+def _oldest_supervisor() -> float:
+    """Since when a stack may stand on layers: the start of the oldest one alive (proc(5), `starttime`)."""
+    boot = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    oldest = float("inf")
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{pid}/stat").read_text()
+            if "(cais-supervisor)" in text:
+                ticks = int(text.rpartition(")")[2].split()[19])
+                oldest = min(oldest, boot + ticks / os.sysconf("SC_CLK_TCK"))
+    return oldest
 
 
 def _alive(pid: str) -> bool:
