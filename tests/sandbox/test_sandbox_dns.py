@@ -98,3 +98,41 @@ def test_hostile_packets_are_not_answered() -> None:
     bad = [b"", whole[:11], whole[:-1], whole[:12] + b"\xc0\x0c" + whole[-4:], b"\x00\x07\x81\x80" + whole[4:]]
     assert [dns.parse(packet) for packet in bad] == [None] * len(bad)
     assert dns.parse(whole) is not None
+
+
+def test_an_instance_has_so_many_connections_and_no_more_until_one_ends() -> None:
+    async def run() -> tuple[int, bytes]:
+        loop = asyncio.get_running_loop()
+        one = server(known(), ["back"])
+        clients: list[socket.socket] = []
+
+        async def connect() -> socket.socket:
+            client = socket.socket()
+            client.setblocking(False)
+            clients.append(client)
+            await loop.sock_connect(client, one.tcp.getsockname())
+            return client
+
+        async def ask(client: socket.socket) -> bytes:
+            asked = query("db")
+            await loop.sock_sendall(client, struct.pack(">H", len(asked)) + asked)
+            return await asyncio.wait_for(loop.sock_recv(client, 512), 5)
+
+        try:
+            held = [await connect() for _ in range(dns._CLIENTS)]
+            for client in held:
+                assert await ask(client)
+            refused = await connect()
+            assert await asyncio.wait_for(loop.sock_recv(refused, 512), 5) == b""
+            counted = one.clients
+            held[0].close()
+            while one.clients == counted:
+                await asyncio.sleep(0)
+            return counted, await ask(await connect())
+        finally:
+            one.close()
+            for client in clients:
+                client.close()
+
+    counted, answer = asyncio.run(run())
+    assert counted == dns._CLIENTS and answer

@@ -19,6 +19,7 @@ A, PTR, AAAA, ANY, IN = 1, 12, 28, 255, 1
 NOERROR, SERVFAIL, NXDOMAIN, REFUSED = 0, 2, 3, 5
 _TTL = 600  # what Docker's server gives
 _TIMEOUT = 2.0
+_CLIENTS = 64  # connections of one instance at a time; each is a descriptor of the supervisor
 _DEAD_FOR = 20.0  # seconds that a silent server is asked last
 
 # A whole query to a whole answer, None when there is none: what `StackSandbox.boot(resolver=)` takes.
@@ -215,6 +216,7 @@ class Server:
         self.names, self.networks, self.udp, self.tcp, self.upstream = names, networks, udp, tcp, upstream
         self.loop = asyncio.get_running_loop()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.clients = 0
         for one in (udp, tcp):
             one.setblocking(False)
         self.loop.add_reader(udp.fileno(), self._datagram)
@@ -281,10 +283,20 @@ class Server:
     def _connection(self) -> None:
         with suppress(OSError):
             client, _ = self.tcp.accept()
+            if self.clients >= _CLIENTS:
+                client.close()
+                return
             client.setblocking(False)
+            self.clients += 1
             self._spawn(self._talk(client))
 
     async def _talk(self, client: socket.socket) -> None:
+        try:
+            await self._converse(client)
+        finally:
+            self.clients -= 1
+
+    async def _converse(self, client: socket.socket) -> None:
         with suppress(OSError, EOFError, TimeoutError):
             reader, writer = await asyncio.open_connection(sock=client)
             try:
