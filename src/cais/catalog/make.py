@@ -236,12 +236,22 @@ def _settled(job: Job) -> bool:
     return names.ready_program(job.name) is not None or (cache_home() / "logs" / f"{job.name}.log").exists()
 
 
+_KEPT = frozenset(("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"))
+
+
 def run_step(job: Job) -> None:
     """Carry a step out, in a process of its own: the sandbox wants a main thread that has no other beside it."""
     import subprocess
 
+    # Only what says where things are and how Python finds this package: the caller's secrets are no part of a cache.
+    env = {k: v for k, v in os.environ.items() if k in _KEPT or k.startswith(("CAIS_", "PYTHON", "XDG_", "LC_"))}
     done = subprocess.run(
-        [sys.executable, "-m", "cais.catalog.finish"], input=job.text(), text=True, capture_output=True, check=False
+        [sys.executable, "-m", "cais.catalog.finish"],
+        input=job.text(),
+        text=True,
+        capture_output=True,
+        check=False,
+        env=env,
     )
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
