@@ -19,7 +19,7 @@ def test_a_finishing_step_gets_a_short_environment_and_none_of_the_callers_secre
     monkeypatch.setenv("CALLERS_SECRET", "planted")
     monkeypatch.setenv("CAIS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(sys, "executable", str(program))
-    job = make.Job("p-1+s-1", Finish(name="s", argv=("true",), outputs=("/out",)), ())
+    job = make.Job("p-1+s-1", Finish(name="s", version="1", argv=("true",), outputs=("/out",)), ())
     make.run_step(job)
     assert "planted" not in seen.read_text()
     assert f"CAIS_CACHE={tmp_path / 'cache'}\n" in seen.read_text()
