@@ -1,6 +1,7 @@
 """What every test shares: the skip list. A skip that tests/real/skips.txt does not name fails the run."""
 
 import fnmatch
+import os
 from pathlib import Path
 
 import pytest
@@ -43,3 +44,8 @@ class SkipGuard:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(SkipGuard(), "cais-skips")
+
+
+def pytest_report_header() -> str:
+    folder = os.environ.get("CAIS_CORPUS")
+    return f"public files of tests/faults.jsonl: {folder or 'not read, CAIS_CORPUS names no folder'}"

@@ -1,6 +1,7 @@
 """Every fault of forty public files that Docker Compose rejects, listed in tests/faults.jsonl, and none besides.
 
-The files are other people's and not kept here: set CAIS_CORPUS to the folder that holds them.
+The files are other people's and not kept here: set CAIS_CORPUS to the folder that holds them. Without it the report's
+head says so, and test_faulty.py holds the same promise to files of our own, for each of the kinds.
 """
 
 import json
