@@ -12,6 +12,7 @@ from cais.build.api import BuildRequest
 from cais.build.builder import build_all, check, is_ready
 from cais.diag.api import CaisError, Faults
 from cais.model.image import Healthcheck, Image, ImageConfig
+from cais.source.api import Span
 
 from .conftest import Kitchen
 
@@ -280,3 +281,15 @@ def test_the_callers_environment_is_in_no_key_and_no_image(kitchen: Kitchen, mon
 def test_image_config_of_scratch_has_dockers_path(kitchen: Kitchen) -> None:
     image = kitchen.build("FROM scratch\nENV A=1\n")
     assert dict(image.config.env)["PATH"].startswith("/usr/local/sbin:") and isinstance(image.config, ImageConfig)
+
+
+def test_a_fault_of_an_inline_dockerfile_is_at_its_place_in_the_compose_file(kitchen: Kitchen) -> None:
+    text = "services:\n  api:\n    build:\n      dockerfile_inline: |\n        FROM base\n        FOO bar\n"
+    file = kitchen.write("compose.yaml", text)
+    with pytest.raises(Faults) as caught:
+        kitchen.build("FROM base\nFOO bar\n", span=Span(str(file), 4, 7))
+    (found,) = caught.value.found
+    assert found.message == "cannot build api: 'FOO' is not a Dockerfile instruction"
+    assert found.span is not None and (found.span.line, found.span.column) == (6, 9)
+    assert found.span.file.endswith("compose.yaml")
+    assert "did you mean" not in found.hint

@@ -163,12 +163,18 @@ class Plan:
         self.contexts = dict(request.contexts)
         self.secret_values = _secret_values(request)
         text, file, self.ignore = _read_files(request)
-        parsed = dockerfile.read(text, file)
+        self.in_compose_file = False
+        if request.inline:
+            file, below, indent = _place_of_inline(request)
+            self.in_compose_file = below > 0
+            parsed = dockerfile.read(text, file, below=below, indent=indent)
+        else:
+            parsed = dockerfile.read(text, file)
         self.stages: Stages = staging.arrange(
             parsed, args=self.args, contexts=self.contexts, target=request.target, span=request.span
         )
         if any(d.severity == ERROR for d in self.stages.found):
-            raise Faults(self.stages.found)
+            raise self._faults(self.stages.found)
         self.escape = parsed.escape
         self.hashes = Hashes(str(cache_home() / "build" / "hashes" / f"{digest(request.context)[:20]}.json"))
         self.images: dict[str, Image] = {}
@@ -176,10 +182,16 @@ class Plan:
         context = self._context_tree("", request.context, self.ignore)
         wrong = vet(self.stages, context, args=self.args, network=request.network)
         if wrong:
-            raise Faults([*self.stages.found, *wrong])
+            raise self._faults([*self.stages.found, *wrong])
         self.numbers = self._count()
         self.warned: set[tuple[str, str]] = set()
         self.reset()
+
+    def _faults(self, found: Sequence[Diagnostic]) -> Faults:
+        """A Dockerfile of its own is named by its path; one that stands in the compose file needs its service."""
+        if self.in_compose_file and self.name:
+            found = [one._replace(message=f"cannot build {self.name}: {one.message}") for one in found]
+        return Faults(found)
 
     def reset(self) -> None:
         self.runner: Runner | None = None
@@ -529,6 +541,36 @@ def _read_files(request: BuildRequest) -> tuple[str, str, dockerignore.Ignore]:
         ) from err
     own = f"{path}.dockerignore"
     return text, _shown(path), _ignore_of(own if os.path.exists(own) else context_ignore)
+
+
+def _place_of_inline(request: BuildRequest) -> tuple[str, int, int]:
+    """The file that `dockerfile_inline` stands in, the lines above its text and the columns before it.
+
+    Only a block (`|`) keeps lines as they are; of any other the lines count from the text's beginning.
+    """
+    unknown = (f"dockerfile_inline of {request.name}" if request.name else "dockerfile_inline", 0, 0)
+    if request.span is None:
+        return unknown
+    try:
+        with open(request.span.file, encoding="utf-8", errors="replace") as file:
+            lines = file.read(1 << 22).split("\n")
+    except OSError:
+        return unknown
+    first = next((line for line in request.inline.split("\n") if line.strip()), "")
+    for number in range(max(0, request.span.line - 2), len(lines)):
+        key, colon, value = lines[number].partition(":")
+        if key.strip() != "dockerfile_inline" or not colon or not value.strip().startswith("|"):
+            continue
+        above = number + 1
+        while above < len(lines) and not lines[above].strip():
+            above += 1
+        if above == len(lines):
+            return unknown
+        text = lines[above]
+        if text.strip() != first.strip() and "$" not in text:
+            continue  # another service's, or a file over this one wrote another
+        return _shown(request.span.file), number + 1, len(text) - len(text.lstrip())
+    return unknown
 
 
 def _shown(path: str) -> str:

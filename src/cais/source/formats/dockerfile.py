@@ -159,14 +159,17 @@ class _Line:
         return Span(self.file, line, column, end_line, end_column + 1)
 
 
-def read(text: str, file: str = "Dockerfile") -> Dockerfile:
-    """Read a whole Dockerfile. Every fault is in `faults`; instructions that could be read are there anyway."""
-    return _Reader(text, file).read()
+def read(text: str, file: str = "Dockerfile", *, below: int = 0, indent: int = 0) -> Dockerfile:
+    """Read a whole Dockerfile. Every fault is in `faults`; instructions that could be read are there anyway.
+
+    `below` and `indent`: the lines above the text and the columns before it, where it stands inside another file.
+    """
+    return _Reader(text, file, below, indent).read()
 
 
 class _Reader:
-    def __init__(self, text: str, file: str) -> None:
-        self.file = file
+    def __init__(self, text: str, file: str, below: int = 0, indent: int = 0) -> None:
+        self.file, self.below, self.indent = file, below, indent
         self.faults: list[Fault] = []
         self.lines = text[:MAX_BYTES].removeprefix("\ufeff").replace("\r\n", "\n").split("\n")
         if len(text) > MAX_BYTES:
@@ -175,7 +178,8 @@ class _Reader:
         self.index = 0
 
     def _fault(self, code: str, message: str, line: int, column: int, hint: str = "", severity: str = "error") -> None:
-        self.faults.append(Fault(code, message, Span(self.file, line, column), hint, severity))
+        span = Span(self.file, line + self.below, column + self.indent)
+        self.faults.append(Fault(code, message, span, hint, severity))
 
     def read(self) -> Dockerfile:
         directives = self._directives()
@@ -224,7 +228,7 @@ class _Reader:
                 continue  # inside a continued instruction too
             text, column = (stripped, len(line) - len(stripped) + 1) if not logical.parts else (line, 1)
             match = continued.search(text)
-            logical.add(text[: match.start()] if match else text, number, column)
+            logical.add(text[: match.start()] if match else text, number + self.below, column + self.indent)
             if match is None:
                 return logical.end()
         return logical.end() if logical.parts else None
@@ -458,7 +462,7 @@ class _Reader:
 def _nearest(word: str, known: list[str]) -> str:
     import difflib
 
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.65)
     return found[0] if found else ""
 
 
