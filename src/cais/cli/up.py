@@ -139,6 +139,8 @@ class _Up:
                 wanted = self._want(progress, there)
             apply = self._apply_options()
             self._say_differences(progress, wanted, there)
+            if not apply.remove_orphans:
+                self._say_orphans(progress, there)
             if client is None:
                 client = (None if living else Client.on(line, stack.name)) or self._client()
             watcher = None
@@ -223,6 +225,21 @@ class _Up:
     def _all_services(self) -> tuple[str, ...]:
         """Of the whole file: a service that a profile hides is no orphan."""
         return tuple(load_stack(self.options._replace(profiles=("*",))).services)
+
+    def _say_orphans(self, progress: Progress, there: Snapshot | None) -> None:
+        """In Compose's words (pkg/compose, create.go). The whole file is read again only where one may be."""
+        import os
+
+        strange = [s for s in there.specs if not s.oneoff and s.service not in self.stack.services] if there else []
+        if not strange or os.environ.get("COMPOSE_IGNORE_ORPHANS", "").lower() in ("1", "t", "true"):
+            return
+        known = self._all_services()
+        names = [spec.id for spec in strange if spec.service not in known]
+        if names:
+            progress.note(
+                f"Found orphan containers ([{' '.join(names)}]) for this project. If you removed or renamed this "
+                "service in your compose file, you can run this command with the --remove-orphans flag to clean it up."
+            )
 
     def _dry_run(self) -> int:
         """What would be done, in the order it would be; nothing is fetched, made or started for it."""
