@@ -75,3 +75,29 @@ def test_a_directory_in_the_place_of_a_file_is_named(one, name):
     assert f"{one.home / name}" in done.stderr
     (one.home / name / "within").rmdir()
     (one.home / name).rmdir()
+
+
+TWO = """
+services:
+  one: {image: "debian:bookworm-slim", command: [sleep, "100000"], init: true}
+  two: {image: "debian:bookworm-slim", command: [sleep, "100000"], init: true%s}
+"""
+
+
+def test_up_names_orphans_and_a_hidden_service_is_none(project):
+    project.compose(TWO % "")
+    project.up()
+    project.compose(TWO % ", profiles: [more]")
+    assert "orphan" not in project.run("up", "-d").stderr
+    project.compose(TWO.replace("two", "three") % ", profiles: [more]")
+    said = project.run("up", "-d").stderr
+    assert f"Found orphan containers ([{project.folder.name}-two-1]) for this project." in said
+    assert "orphan" not in project.run("up", "-d", "--remove-orphans").stderr
+    assert f"{project.folder.name}-two-1" not in project.ps()
+
+
+def test_down_leaves_nothing_of_a_project(one):
+    one.run("down", "--timeout", "1")
+    assert not one.home.exists()
+    one.up()
+    assert "Up" in one.run("ps").stdout

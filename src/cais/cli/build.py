@@ -72,12 +72,10 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
 def _chosen(stack: Stack, given: Given) -> list[Service]:
     """The named services, or all; of them those with a `build:`."""
     names = list(given.args)
-    for name in names:
-        if name not in stack.services:
-            from cais.cli.options import nearest
+    if names:
+        from cais.cli.running import need_services
 
-            near = nearest(name, list(stack.services))
-            raise CaisError(f"no such service: {name}", hint=f"did you mean {near}?" if near else "")
+        need_services(None, stack, names)
     if names and given.flag("with-dependencies"):
         for name in names:  # grows while it is walked
             names += [d.service for d in stack.services[name].depends_on if d.service not in names]

@@ -69,6 +69,7 @@ def _remove(
     from cais.cli.bring import Shower, names_of, raise_failures
     from cais.engine.native.isolation import make_sandbox
     from cais.supervise.client import Client, await_end, snapshot
+    from cais.supervise.daemon import remove_home
 
     client = Client.ensure(found.project, make_sandbox)
     names = names_of(found.project, ((one.spec.id, one.spec.service) for one in found.instances))
@@ -79,6 +80,7 @@ def _remove(
     left = tuple(sorted({spec.service for spec in now.specs})) if now else ()
     if not left:
         await_end(found.home, 2.0)
+        remove_home(found.home)
     return left
 
 

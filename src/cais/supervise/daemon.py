@@ -23,19 +23,50 @@ from cais.supervise.connect import PATIENCE, connect, open_lock, short_path, sil
 if TYPE_CHECKING:
     from cais.supervise.supervisor import SandboxFactory
 
+FOLDERS = ("logs", "uppers", "anonymous")
+
 
 def prepare_home(project: str) -> Path:
     """The project's folder, with what a supervisor expects in it."""
     home = project_home(project)
+    _make_folders(home)
+    return home
+
+
+def _make_folders(home: Path) -> None:
     try:
-        for name in ("logs", "uppers", "anonymous"):
+        for name in FOLDERS:
             private_dir(home / name)
     except OSError as error:
         raise CaisError(
-            f"cannot keep the state of {project} in {home}: {error.strerror}",
+            f"cannot keep the state of {home.name} in {home}: {error.strerror}",
             hint="CAIS_STATE=/another/folder moves it",
         ) from error
-    return home
+
+
+def remove_home(home: Path) -> None:
+    """After `down`: the project's folder, when nothing but empty folders is in it.
+
+    Under its lock, so nobody starts a supervisor meanwhile; who waited for it sees that its file is gone (`ensure`).
+    """
+    try:
+        lock = open_lock(home)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in (*FOLDERS, "run/root", "run"):
+            with contextlib.suppress(OSError):
+                os.rmdir(home / name)
+        if (home / "supervisor.log").exists() and not os.path.getsize(home / "supervisor.log"):
+            (home / "supervisor.log").unlink()
+        if os.listdir(home) == ["lock"]:
+            (home / "lock").unlink()
+            home.rmdir()
+    except OSError:  # somebody is at work in it
+        return
+    finally:
+        os.close(lock)
 
 
 def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) -> socket.socket:
@@ -48,7 +79,11 @@ def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) ->
         sock = connect(home)
         if sock is not None:
             return sock
-        lock = open_lock(home, os.O_RDWR | os.O_CREAT)
+        try:
+            lock = open_lock(home, os.O_RDWR | os.O_CREAT)
+        except FileNotFoundError:  # a `down` has just removed it all
+            _make_folders(home)
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -58,10 +93,21 @@ def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) ->
             time.sleep(0.01)
             continue
         try:
+            _make_folders(home)
+            if not _is_at(home / "lock", lock):
+                continue
             listener = _first_listen(home)
             _fork(home, project, factory, version, lock, listener)
         finally:
             os.close(lock)
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    """Whether the file that is open still lies there."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _first_listen(home: Path) -> socket.socket:
