@@ -155,6 +155,8 @@ def port_list(worker: Canonical, value: Any, at: int) -> Any:
                 worker.job.error("port", f"more than {MAX_PORTS:,} ports are published", place)
                 return fresh
         except ValueError as error:
+            if not worker.job.options.interpolate and "$" in go_text(item):
+                return value  # `--no-interpolate`: the list stays as it was written
             worker.job.error("port", str(error), place, hint="[[address:]published:]target[/protocol]")
     return fresh
 
@@ -276,22 +278,21 @@ def go_text(value: Any) -> str:
         return "true" if value else "false"
     if value.__class__ is float:
         return go_float(value)
+    if value.__class__ is int and not -(2**63) <= value < 2**64:
+        return go_float(float(value))  # more than Go's integers hold
     return str(value)
 
 
 def go_float(value: float) -> str:
-    """Go's `%v` of a float64: shortest digits, an exponent below 1e-4 and from 1e21 on."""
+    """Go's `%v` of a float64: shortest digits, an exponent below 1e-4 and from a million on."""
     if value != value or value in (float("inf"), float("-inf")):
         return {"inf": "+Inf", "-inf": "-Inf"}.get(repr(value), "NaN")
-    if value == int(value) and abs(value) < 1e21:
-        return str(int(value))
-    text = repr(value)
-    if "e" in text:
-        mantissa, exponent = text.split("e")
-        if int(exponent) >= -5 and int(exponent) < 0 and abs(value) >= 1e-4:
-            return f"{value:f}"
-        sign = "-" if exponent[0] == "-" else "+"
-        return f"{mantissa.removesuffix('.0')}e{sign}{exponent.lstrip('+-').rjust(2, '0')}"
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return repr(value).removesuffix(".0")
+    for digits in range(17):
+        text = f"{value:.{digits}e}"
+        if float(text) == value:
+            break
     return text
 
 

@@ -135,6 +135,10 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
             key=True,
             notes=[("the other", build.where("dockerfile"))],
         )
+    contexts = build.get("additional_contexts") if build.__class__ is Map else None
+    for context, source in contexts.items() if contexts.__class__ is Map else ():
+        if source.__class__ is str and source.startswith("service:"):
+            _built(job, name, source[len("service:") :], contexts.where(context), services, disabled)
     develop = service.get("develop")
     watches: Any = develop.get("watch") if develop.__class__ is Map else None
     for index, watch in enumerate(watches or ()):
@@ -190,6 +194,16 @@ def _limits(job: Job, name: str, service: Map, deploy: Map) -> None:
                 key=True,
                 notes=[("the other value", holder.where(theirs))],
             )  # fmt: skip
+
+
+def _built(job: Job, name: str, other: str, at: int, services: Map, disabled: Map) -> None:
+    """An additional context `service:x` needs a service x that is built."""
+    if other not in services:
+        if other not in disabled:
+            message = f'service "{name}" takes a build context from "{other}", which is not defined'
+            job.error("undefined-service", message, at, hint=nearest(other, services))
+    elif services[other].__class__ is Map and services[other].get("build") is None:
+        job.error("undefined-service", f'service "{name}" takes a build context from "{other}", which has no build', at)
 
 
 def _references(job: Job, tree: Map, name: str, service: Map) -> None:
@@ -249,8 +263,8 @@ def _dependencies(job: Job, name: str, service: Map, services: Map, disabled: Ma
         if other in services:
             continue
         entry = depends[other]
-        if entry.__class__ is Map and entry.get("required") is False:
-            continue
+        if other in disabled and entry.__class__ is Map and entry.get("required") is False:
+            continue  # `required: false` speaks of a service no profile activates, not of one that is nowhere
         at = depends.where(other)
         if other in disabled:
             profiles = disabled[other].get("profiles") or ()

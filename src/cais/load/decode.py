@@ -141,7 +141,10 @@ def duration(job: Job, value: Any, at: int) -> Any:
     if value is None:
         return OMIT
     try:
-        return duration_text(nanoseconds(value) if value.__class__ is str else int(value))
+        total = nanoseconds(value) if value.__class__ is str else int(value)
+        if abs(total) >= 2**63:
+            raise ValueError(f'"{value}" is longer than the longest duration, 292 years')
+        return duration_text(total)
     except ValueError as error:
         job.error("duration", str(error), at, hint="write 1m30s, 500ms, 2h")
         return OMIT
@@ -159,6 +162,9 @@ def mode(job: Job, value: Any, at: int) -> Any:
         except ValueError:
             job.error("mode", f'"{value}" is not an octal file mode', at)
             return OMIT
+    if value.__class__ is float:
+        job.error("mode", f"{value} is not an octal file mode", at, hint='write "0440"')
+        return OMIT
     return f"0{int(value):o}" if value else "0"
 
 
@@ -251,6 +257,7 @@ def ulimits(job: Job, value: Any, at: int) -> Any:
         return OMIT
     for name, limit in value.items():
         if limit.__class__ is Map:
+            job.extended.add(id(limit))
             for key in ("soft", "hard"):
                 amount = count(job, limit.get(key), limit.where(key))
                 limit.drop(key)
@@ -343,6 +350,10 @@ def values(form: Form) -> Form:
 
 def _nothing(job: Job, value: Any, at: int) -> Any:
     return None
+
+
+def _zero(job: Job, value: Any, at: int) -> Any:
+    return "0"
 
 
 def _empty(job: Job, value: Any, at: int) -> Any:
@@ -445,7 +456,7 @@ NETWORKS = values(
     )
 )
 
-_BLKIO_RATES = each(record(path=text, rate=size_or_zero))
+_BLKIO_RATES = each(always(record(path=text, rate=size_or_zero), rate=_zero))
 
 CONTAINER: dict[str, Form] = {
     "annotations": labels,

@@ -40,6 +40,8 @@ class Reader:
         """The files merged over each other, left to right."""
         relation = "included from" if chain else ""
         documents = [(path, one) for path in paths for one in self.documents(path, at, relation) or ()]
+        if not chain and not documents and self.empty != NOWHERE and not self.job.failed:
+            self.job.error("empty", "there is nothing in this file", self.empty)
         if not chain:
             self.naming([one for _, one in documents])
         tree = Map()
@@ -100,7 +102,7 @@ class Reader:
         try:
             documents = read(text, number, faults)
             if not documents:
-                faults.append(YamlError("empty", "there is nothing in this file", position(number, 0, 0)))
+                self.empty = position(number, 0, 0)
         except YamlError as error:
             faults.append(error)
             documents = None
@@ -152,6 +154,7 @@ class Reader:
     given: str | None = None  # by the command line or the environment
     fallback: str = ""  # the folder's
     name_at: int = NOWHERE
+    empty: int = NOWHERE  # a file without a document: no fault beside another that has one
     fatal: bool = False  # something could not be read: what it would have defined is missing
 
     # --- include

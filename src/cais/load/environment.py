@@ -53,8 +53,6 @@ def env_files(job: Job, service: Map, name: str) -> None:
             collected.put(key, value, places.get(key, at))
     own = service.get("environment")
     for key, value in (own or {}).items():
-        if value is None and key in collected:
-            continue
         collected.put(key, value, own.where(key))
     service["environment"] = collected
     service.drop("env_file")

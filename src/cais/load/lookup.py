@@ -80,7 +80,7 @@ def _env_files(job: Job, working_dir: str) -> None:
         paths = [os.path.abspath(one) for one in given]
     else:
         default = os.path.join(working_dir, ".env")
-        if not os.path.exists(default):
+        if _disabled(job) or not os.path.exists(default):
             return
         if os.path.isdir(default):
             return
@@ -91,6 +91,16 @@ def _env_files(job: Job, working_dir: str) -> None:
         values.update(read_env(job, path, outer, values, job.variable_at, NOWHERE))
     for name, value in values.items():
         job.environment.setdefault(name, value)
+
+
+def _disabled(job: Job) -> bool:
+    """`COMPOSE_DISABLE_ENV_FILE`, in the words of Go's `strconv.ParseBool`."""
+    text = job.environment.get("COMPOSE_DISABLE_ENV_FILE", "")
+    if text in ("1", "t", "T", "true", "TRUE", "True"):
+        return True
+    if text in ("", "0", "f", "F", "false", "FALSE", "False"):
+        return False
+    raise CaisError(f'COMPOSE_DISABLE_ENV_FILE is "{text}": neither true nor false', hint="set it to 1 or 0")
 
 
 def read_env(

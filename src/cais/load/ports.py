@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_PORT = re.compile(r"[0-9]+")
+_PORT = re.compile(r"\+?[0-9]+")
 
 
 def parse(text: str) -> list[dict[str, Any]]:
