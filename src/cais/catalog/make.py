@@ -203,8 +203,8 @@ def _image(want: _Wanted, progress: Progress | None) -> Image:
                 progress(f"{job.name.partition('+')[0].rpartition('-')[0]}: {job.step.name}", 0, 0)
             run_step(job)
     userland = names.ready_userland(recipe.suite)
-    below = [names.ready_program(name) for name in named.below]
-    layers = [str(path) for path in (userland, *below) if path is not None]
+    below = [path for path in map(names.ready_program, named.below) if path is not None]
+    layers = [str(path) for path in (userland, *_own_folders(below), *below) if path is not None]
     top = _top(named.top, recipe, layers)
     extra = [names.ready_program(job.name) for job in _jobs(want, background=True)]
     # Under all that is there without them: they add, and hide nothing.
@@ -259,6 +259,33 @@ def run_step(job: Job) -> None:
 
 
 # The card's own layer.
+
+
+def _own_folders(below: Sequence[Path]) -> list[Path]:
+    """The folders of programs that another user's cache holds (`CAIS_PROGRAMS`), as folders of this one's.
+
+    An ordinary user's namespace knows no other owner: nobody in it may write into such a folder, though every image
+    of that program lets root do so (`pip install`, `apt-get install`). In a merged folder the upper layer's owner
+    counts (overlayfs), so a layer of folders is enough.
+    """
+    me = os.geteuid()
+    foreign = [path for path in below if me and path.stat().st_uid != me]
+    if not foreign:
+        return []
+    from cais.fetch import store
+
+    def make(root: Path) -> None:
+        for tree in foreign:
+            for folder, inner, _ in os.walk(tree):
+                for name in inner:
+                    path = os.path.join(folder, name)
+                    own = root / os.path.relpath(path, tree)
+                    if not os.path.islink(path) and not own.is_dir():
+                        own.mkdir(mode=0o755)
+                        own.chmod(os.stat(path).st_mode & 0o1777)
+
+    name = f"folders-{names.key_of(*(path.name for path in foreign))}"
+    return [store.tree("images", name, make, what="folders of shared programs")]
 
 
 def _top(name: str, recipe: Recipe, below: list[str]) -> Path:
