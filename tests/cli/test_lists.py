@@ -225,3 +225,15 @@ def test_an_empty_home_is_as_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch
 
 def test_the_id_begins_with_the_host_name(capsys: pytest.CaptureFixture[str], shop: Path) -> None:
     assert out(capsys, "ps", "-a", "-q", "api").startswith(short_id("shop", "shop-api-1"))
+
+
+@pytest.mark.parametrize(
+    "argv", [["up", "-d", "x"], ["down", "x"], ["build", "x"], ["config", "x"], ["run", "x"], ["logs", "x"]]
+)
+def test_every_command_says_the_same_of_an_unknown_service(
+    shop: Path, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    Path("compose.yaml").write_text("name: shop\nservices: {api: {image: 'debian:bookworm-slim'}}\n")
+    assert main(argv) == 1
+    said = capsys.readouterr().err
+    assert "no such service: x" in said and "api" in said

@@ -150,7 +150,7 @@ def hashes(stack: Stack, wanted: str) -> str:
     names = sorted(services) if wanted == "*" else sorted(wanted.split(","))
     for name in names:
         if name not in services:
-            raise CaisError(f"there is no service {name}", exit_code=1)
+            raise CaisError(f"no such service: {name}", exit_code=1)
     return lines(f"{name} {fingerprint(services[name])}" for name in names)
 
 

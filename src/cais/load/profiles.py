@@ -57,7 +57,8 @@ def select(job: Job, tree: Map, named: Sequence[str]) -> None:
     pending = list(named)
     for name in named:
         if name not in services:
-            job.error("no-such-service", f'there is no service "{name}"', hint=nearest(name, services))
+            hint = nearest(name, services) or f"services: {', '.join(sorted(services)) or 'none'}"
+            job.error("no-such-service", f"no such service: {name}", hint=hint)
     while pending:
         name = pending.pop()
         if name in keep or name not in services:
