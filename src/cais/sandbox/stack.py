@@ -104,6 +104,8 @@ class StackSandbox:
         self.border_falls = 0
         self.raising: asyncio.Task[None] | None = None
         self.published: dict[str, list[PortSpec]] = {}
+        self.starting: dict[int, str] = {}  # request -> instance or token
+        self.early: dict[str, int | None] = {}  # those init has started and nobody knows of yet; how they ended
         self.dead: asyncio.Future[None] | None = None
         self.closing = False
 
@@ -223,21 +225,34 @@ class StackSandbox:
                 case Done() as done:
                     answer = self.waiting.pop(done.number, None)
                     if answer is not None and not answer.done():
+                        if not done.step and (name := self.starting.get(done.number)):
+                            self.early[name] = None
                         answer.set_result((done, dict(zip(done.fds, fds, strict=True))))
                     else:
                         for fd in fds:
                             os.close(fd)
                 case Exited(id=name, status=status):
-                    self._after(_HOPS, name, status)
+                    if name in self.early:
+                        self.early[name] = status
+                    else:
+                        self._exited(name, status)
 
-    def _after(self, hops: int, name: str, status: int) -> None:
-        """An exit is told after the answer to its spawn has reached the one who awaits it: a future in a shield in
-        a task takes one turn of the loop for each."""
+    async def _start(self, name: str, request: Spawn | Enter, fds: Sequence[int]) -> tuple[Done, dict[str, int]]:
+        """Ask for a process; its exit is held back from the answer on, until `_started`."""
+        self.starting[request.number] = name
+        try:
+            return await self._ask(request, fds)
+        except BaseException:
+            self._started(name)
+            raise
+        finally:
+            del self.starting[request.number]
+
+    def _started(self, name: str) -> None:
+        """Who awaits the start goes on before the loop's next turn: an exit that was faster is told in that turn."""
         assert self.loop is not None
-        if hops:
-            self.loop.call_soon(self._after, hops - 1, name, status)
-        else:
-            self._exited(name, status)
+        if (status := self.early.pop(name, None)) is not None:
+            self.loop.call_soon(self._exited, name, status)
 
     def _exited(self, name: str, status: int) -> None:
         known = self.running.pop(name, None)
@@ -394,7 +409,8 @@ class StackSandbox:
             own = [str(address) for address in held.addresses.values()]
             given = {mount.target for mount in root.mounts}
             made = [file for file in etc.files(shown, own, held.gateway, hostname) if file.target not in given]
-            done, fds = await self._ask(
+            done, fds = await self._start(
+                id,
                 Spawn(
                     number=self._number(),
                     id=id,
@@ -414,6 +430,7 @@ class StackSandbox:
                 self._detach(id)
             raise
         if id not in self.attached:  # stack init went between the answer and here
+            self._started(id)
             raise Refused("stack init", "it is gone")
         if "udp" in fds:
             self._serve_names(id, net, held, fds)
@@ -434,14 +451,15 @@ class StackSandbox:
         if token in self.running:
             raise Refused(f"enter {id}", f"the token {token} is in use")
         groups = self.attached[id].group.entries if id in self.attached else ()
-        done, fds = await self._ask(
-            Enter(number=self._number(), id=id, token=token, process=process), [*_stdio(stdio), *groups]
+        done, fds = await self._start(
+            token, Enter(number=self._number(), id=id, token=token, process=process), [*_stdio(stdio), *groups]
         )
         running = self._remember(token, fds)
         return Spawned(pid=running.pid, tty=fds.get("tty", -1), notes=done.notes)
 
     def _remember(self, name: str, fds: dict[str, int]) -> _Running:
         running = self.running[name] = _Running(fds["pidfd"], _pid_of(fds["pidfd"]))
+        self._started(name)
         return running
 
     def signal(self, id: str, signum: int) -> bool:
@@ -571,7 +589,6 @@ def _undo(answer: "asyncio.Future[tuple[Done, dict[str, int]]]") -> None:
         os.close(fd)
 
 
-_HOPS = 6
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")  # Linux takes 0.0.0.0 for the loopback
 
 
