@@ -75,6 +75,7 @@ class Supervisor:
         self._ending = asyncio.Event()
         self._chores = Chores(self._settled)
         self._specs_saved: dict[str, Any] = {}
+        self._execs = 0  # for their tokens: a connection may be gone while what it began still runs
 
     # -- life of the supervisor -------------------------------------------------------------------------------------
 
@@ -624,11 +625,12 @@ class Supervisor:
         if instance is None or instance.life.phase not in ("running", "stopping"):
             _close(fds)
             return Done(exit_code=1, error=f"{request.id} is not running")
-        token = f"{request.id}/exec/{id(connection):x}"
+        self._execs += 1
+        token = f"{request.id}/exec/{self._execs}"
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.exits[token] = lambda code: None if ended.done() else ended.set_result(code)
-        stdio = (-1, -1, -1) if request.process.tty else _three(fds)
         try:
+            stdio = (-1, -1, -1) if request.process.tty else _three(fds)
             spawned = await (await self.sandbox()).enter(request.id, request.process, stdio, token)
         except Refused as error:
             self.exits.pop(token, None)
