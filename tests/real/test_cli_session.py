@@ -126,8 +126,10 @@ def test_exec_sees_nothing_of_the_callers_environment(shell: Project) -> None:
 
 
 def test_detached_exec_returns_at_once_and_goes_on(shell: Project) -> None:
-    shell.run("exec", "-d", "shell", "sh", "-c", "sleep 0.5; echo later > /data/later")
+    script = "until [ -e /data/go ]; do sleep 0.1; done; echo later > /data/later"
+    shell.run("exec", "-d", "shell", "sh", "-c", script)
     assert shell.exec("shell", "cat", "/data/later", check=False).returncode == 1
+    shell.exec("shell", "touch", "/data/go")
     end = time.monotonic() + 20
     while shell.exec("shell", "cat", "/data/later", check=False).stdout != "later\n":
         assert time.monotonic() < end
