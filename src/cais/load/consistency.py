@@ -135,7 +135,7 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
             key=True,
             notes=[("the other", build.where("dockerfile"))],
         )
-    contexts = build.get("additional_contexts") if build.__class__ is Map else None
+    contexts: Any = build.get("additional_contexts") if build.__class__ is Map else None
     for context, source in contexts.items() if contexts.__class__ is Map else ():
         if source.__class__ is str and source.startswith("service:"):
             _built(job, name, source[len("service:") :], contexts.where(context), services, disabled)
