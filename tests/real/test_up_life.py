@@ -299,8 +299,7 @@ def test_nothing_is_left_after_down(project):
     supervisor = project.supervisor()
     project.run("down", "-v")
     eventually(lambda: not os.path.exists(f"/proc/{supervisor}"), 5)
-    left = [p.name for p in home(project).iterdir() if p.is_file() or any(p.iterdir())]
-    assert set(left) <= {"lock", "supervisor.log", "run"}
+    assert list((project.folder.parent / "state" / "projects").iterdir()) == []
 
 
 def test_after_a_killed_supervisor_up_resumes_with_what_was_there(project):
