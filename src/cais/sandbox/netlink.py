@@ -17,6 +17,7 @@ NLA_F_NESTED = 0x8000
 # linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_PID = 1, 3, 4, 10, 18, 19
+IFLA_NUM_TX_QUEUES, IFLA_NUM_RX_QUEUES = 31, 32
 IFLA_INFO_KIND, IFLA_INFO_DATA, VETH_INFO_PEER = 1, 2, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 RTA_GATEWAY, RTA_OIF = 5, 4
@@ -92,20 +93,24 @@ class Links:
     ) -> None:
         """A veth on the bridge `master` whose peer appears in the network namespace of process `pid`.
 
-        The peer is not created UP: that is ENOTCONN in another namespace. Whoever lives there raises it.
+        The peer is not created UP: that is ENOTCONN in another namespace. Whoever lives there raises it. Unasked,
+        the kernel makes a queue for each processor, drops all but one (drivers/net/veth.c), and while it waits for
+        RCU to do so nobody on the machine changes a network: one queue is asked for.
         """
-        size = attribute(IFLA_MTU, struct.pack("I", mtu))
+        one = struct.pack("I", 1)
+        both = attribute(IFLA_MTU, struct.pack("I", mtu))
+        both += attribute(IFLA_NUM_TX_QUEUES, one) + attribute(IFLA_NUM_RX_QUEUES, one)
         other = (
             struct.pack("BxHiII", 0, 0, peer_index, 0, 0)
             + attribute(IFLA_IFNAME, peer.encode() + b"\0")
-            + size
+            + both
             + attribute(IFLA_ADDRESS, peer_mac)
             + attribute(IFLA_NET_NS_PID, struct.pack("I", pid))
         )
         body = (
             struct.pack("BxHiII", 0, 0, index, IFF_UP, IFF_UP)
             + attribute(IFLA_IFNAME, name.encode() + b"\0")
-            + size
+            + both
             + attribute(IFLA_MASTER, struct.pack("I", master))
             + nested(
                 IFLA_LINKINFO,
