@@ -270,23 +270,26 @@ class Builder:
                     self._mount(number, mount)
 
     def _mask(self) -> None:
-        """Docker hides files behind /dev/null; a device on a mount that is not nodev. An empty file hides as well."""
+        """Docker hides files behind /dev/null; a device on a mount that is not nodev. An empty file hides as well.
+
+        What is hidden first has the flags, and is what hides the others: a bind mount takes its source's (mount(2)).
+        A mount to copy from elsewhere would have to go again, and umount(2) waits for RCU: milliseconds.
+        """
         empty = "/dev/.masked"
         os.close(os.open(empty, os.O_CREAT | os.O_CLOEXEC, 0o444))
-        kernel.mount(empty, empty, None, MS_BIND)
-        # What is bound from here on has these flags too: a bind mount takes its source's (mount(2)).
-        kernel.mount(None, empty, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
-        nothing = ""  # the first hidden directory; the others are the same empty one
+        flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+        file = directory = ""
         for path, is_directory in self.masked:
             with suppress(FileNotFoundError):
-                if not is_directory:
-                    kernel.mount(empty, path, None, MS_BIND)
-                elif nothing:
-                    kernel.mount(nothing, path, None, MS_BIND)
+                if hides := directory if is_directory else file:
+                    kernel.mount(hides, path, None, MS_BIND)
+                elif is_directory:
+                    kernel.mount("tmpfs", path, "tmpfs", flags, "size=0k")
+                    directory = path
                 else:
-                    kernel.mount("tmpfs", path, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=0k")
-                    nothing = path
-        kernel.umount(empty)
+                    kernel.mount(empty, path, None, MS_BIND)
+                    kernel.mount(None, path, None, MS_REMOUNT | MS_BIND | flags)
+                    file = path
         os.unlink(empty)
         for path in READ_ONLY:
             with suppress(FileNotFoundError):
