@@ -78,14 +78,16 @@ def which_project(options: GlobalOptions, services: Sequence[str] = ()) -> tuple
 
     The stack comes along when it was loaded. Every service named must be in it, or have an instance.
     """
+    from cais.load.lookup import checked_name
+
     if options.project_name and not options.files:
-        return options.project_name, None
+        return checked_name(options.project_name), None
     try:
         stack = load_stack(options)
     except CaisError:
         name = os.environ.get("COMPOSE_PROJECT_NAME", "")
-        if name:
-            return name, None
+        if name and not options.project_name:
+            return checked_name(name), None
         raise
     return stack.name, stack
 

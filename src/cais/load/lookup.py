@@ -171,8 +171,11 @@ def normal_name(text: str) -> str:
 def given_name(job: Job) -> str | None:
     """A name given on the command line or in the environment."""
     name = job.options.project_name or job.environment.get("COMPOSE_PROJECT_NAME")
-    if not name:
-        return None
+    return checked_name(name) if name else None
+
+
+def checked_name(name: str) -> str:
+    """A name that Compose would take too: it becomes a folder's. Raises CaisError."""
     if normal_name(name) != name:
         raise CaisError(
             f'"{name}" cannot be a project name: lower-case letters, digits, "-" and "_" only, '
