@@ -37,7 +37,7 @@ def _binds(service: Service) -> list[Diagnostic]:
     for volume in service.volumes:
         if volume.type != "bind":
             continue
-        if volume.source in DOCKER_SOCKETS:
+        if volume.source in DOCKER_SOCKETS or os.path.realpath(volume.source) in map(os.path.realpath, DOCKER_SOCKETS):
             found.append(
                 Diagnostic(
                     ERROR,
@@ -124,14 +124,24 @@ def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceSt
         if service.network_mode in ("host", "none") or not service.replicas:
             continue
         for port in ports_of(service, 1):
-            if port.host_port and (port.host_port, port.protocol) not in own and (why := _refusal(port)):
+            if port.host_port and not _is_own(port, own) and (why := _refusal(port)):
                 found.append(_taken(stack, service.name, port, why))
     return found
 
 
-def _own(states: Iterable[InstanceState]) -> set[tuple[int, str]]:
-    """Ports that this project holds already: they are free for it."""
-    return {(p.host_port, p.protocol) for state in states if state.pid for p in state.ports}
+def _own(states: Iterable[InstanceState]) -> set[tuple[str, int, str]]:
+    """Ports that this project holds already, each at its address: they are free for it."""
+    return {(p.host_ip, p.host_port, p.protocol) for state in states if state.pid for p in state.ports}
+
+
+def _is_own(port: PortSpec, own: set[tuple[str, int, str]]) -> bool:
+    """Held by this project: at this very address, or one of the two is every address."""
+    every = ("", "0.0.0.0", "::")
+    return any(
+        (number, protocol) == (port.host_port, port.protocol)
+        and (ip == port.host_ip or ip in every or port.host_ip in every)
+        for ip, number, protocol in own
+    )
 
 
 def _taken(stack: Stack, service: str, port: PortSpec, why: str) -> Diagnostic:
@@ -158,7 +168,7 @@ def _ports(stack: Stack, specs: Sequence[InstanceSpec], states: Sequence[Instanc
             key = (port.host_ip, port.host_port, port.protocol)
             if key in wanted and wanted[key] != spec.id:
                 why = f"{wanted[key]} publishes it too"
-            elif (port.host_port, port.protocol) not in own:
+            elif not _is_own(port, own):
                 why = _refusal(port)
             wanted.setdefault(key, spec.id)
             if why:

@@ -1,0 +1,50 @@
+"""What is looked at before anything starts."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cais.engine.native import preflight
+from cais.load.api import load
+from cais.sandbox.api import PortSpec
+from cais.supervise.api import InstanceState
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody holds at 127.0.0.2."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.2", 0))
+        held.listen()
+        yield held.getsockname()[1]
+
+
+def found(tmp_path: Path, attributes: str, states: tuple[InstanceState, ...] = ()) -> list[str]:
+    (tmp_path / "compose.yaml").write_text(f"services:\n  web:\n    image: any\n{attributes}")
+    stack = load([str(tmp_path / "compose.yaml")], env={}, project_name="p")
+    return [d.code for d in preflight.early(stack, list(stack.services.values()), states)]
+
+
+def holding(port: int, host_ip: str) -> InstanceState:
+    ports = (PortSpec(target=80, host_ip=host_ip, host_port=port),)
+    return InstanceState(id="p-web-1", service="web", number=1, phase="running", pid=1, ports=ports)
+
+
+def test_a_port_we_hold_at_another_address_is_not_ours(tmp_path: Path, taken: int) -> None:
+    wanted = f'    ports: ["127.0.0.2:{taken}:80"]\n'
+    assert found(tmp_path, wanted) == ["port-taken"]
+    assert found(tmp_path, wanted, (holding(taken, "127.0.0.1"),)) == ["port-taken"]
+    assert found(tmp_path, wanted, (holding(taken, "127.0.0.2"),)) == []
+    assert found(tmp_path, wanted, (holding(taken, ""),)) == []  # it goes before the new one comes
+
+
+def test_dockers_socket_is_known_by_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, other = tmp_path / "run", tmp_path / "link"
+    real.mkdir()
+    (real / "docker.sock").touch()
+    other.symlink_to(real)
+    monkeypatch.setattr(preflight, "DOCKER_SOCKETS", (str(real / "docker.sock"),))
+    assert found(tmp_path, f"    volumes: [{other}/docker.sock:/s]\n") == ["docker-socket"]
+    assert found(tmp_path, f"    volumes: [{tmp_path}/compose.yaml:/s]\n") == []
