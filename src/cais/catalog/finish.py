@@ -24,11 +24,11 @@ from cais.diag.api import CaisError
 from cais.fetch import store
 from cais.paths import cache_home, private_dir
 from cais.sandbox import kernel
-from cais.sandbox.api import Net, Process, Refused, Root
+from cais.sandbox.api import DEFAULT_PATH, Net, Process, Refused, Root
 from cais.sandbox.stack import StackSandbox
 
 _ENV = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH": DEFAULT_PATH,
     "HOME": "/root",
     "LANG": "C.UTF-8",
 }

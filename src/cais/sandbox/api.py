@@ -16,6 +16,9 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+# moby `system.DefaultPathEnv`: what a container has when PATH is not set
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 
 class Mount(Struct, frozen=True, kw_only=True):
     """One mount over a root, in the order given (the engine sorts by target depth).

@@ -18,12 +18,10 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from cais.sandbox import kernel, netlink, nftables, roots, users, wire
-from cais.sandbox.api import Process, Refused
+from cais.sandbox.api import DEFAULT_PATH, Process, Refused
 from cais.sandbox.messages import Link, Report, Spawn
 from cais.sandbox.roots import step
 
-# moby daemon/config: what a container has when PATH is not set
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DNS_ADDRESS = "127.0.0.11"
 # Above the ports that connect(2) and bind(2) choose by themselves, and where no program is known to listen.
 _DNS_PORT = 61053

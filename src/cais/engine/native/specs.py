@@ -17,11 +17,10 @@ from cais.engine.native.names import place_name, short_id
 from cais.engine.native.signals import signal_number
 from cais.model.api import Service, Stack
 from cais.model.image import Healthcheck, Image, ImageConfig
-from cais.sandbox.api import Attachment, Net, NetworkSpec, PortSpec, Process, Root
+from cais.sandbox.api import DEFAULT_PATH, Attachment, Net, NetworkSpec, PortSpec, Process, Root
 from cais.supervise.api import Dependency, Desired, Health, InstanceSpec, Log, Restart
 
 # moby `daemon/oci_linux.go` and `oci/defaults.go`: what a container has when nobody said anything.
-DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHM_SIZE = 64 * 1024 * 1024
 # moby `daemon/health.go`
 INTERVAL, TIMEOUT, START_PERIOD, START_INTERVAL, RETRIES = 30.0, 30.0, 0.0, 5.0, 3
