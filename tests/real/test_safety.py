@@ -1,6 +1,7 @@
 """What a service must not see, and what it may not do. The same as root and as an ordinary user."""
 
 import os
+import socket
 import stat
 import subprocess
 from pathlib import Path
@@ -114,13 +115,23 @@ def test_a_service_sees_no_home_no_other_process_and_no_block_device(project):
         assert done.stdout == ""
 
 
-def test_an_ordinary_signal_from_a_service_cannot_reach_the_supervisor(project):
+def test_a_service_sees_neither_the_supervisors_socket_nor_an_abstract_one_of_the_host(project):
     project.compose(IDLE)
-    project.up()
-    supervisor = project.supervisor()
-    assert supervisor
-    assert project.exec("box", "sh", "-c", f"kill -9 {supervisor}", check=False).returncode != 0
-    assert project.supervisor() == supervisor
+    with socket.socket(socket.AF_UNIX) as abstract:
+        name = f"cais-{os.getpid()}-{PLANTED}"
+        abstract.bind(f"\0{name}")
+        abstract.listen()
+        assert f"@{name}" in Path("/proc/net/unix").read_text()
+        project.up()
+        control = Path(project.env["CAIS_STATE"]) / "projects" / project.folder.name / "control.sock"
+        assert control.is_socket()
+        assert project.exec("box", "test", "-e", str(control), check=False).returncode == 1
+        seen = project.exec("box", "cat", "/proc/net/unix").stdout
+        assert seen.startswith("Num")
+        assert name not in seen and "control.sock" not in seen
+    names = project.exec("box", "sh", "-c", "cat /proc/[0-9]*/comm").stdout.split()
+    assert "sleep" in names
+    assert "cais-supervisor" not in names
 
 
 def test_no_secret_stands_in_a_process_title(project):
