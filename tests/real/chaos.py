@@ -102,6 +102,20 @@ def acknowledged_and_kept(project: Any) -> tuple[set[int], set[int]]:
     return {int(n) for n in listed.split("\n")[:-1] if n}, {int(n) for n in kept.split()}
 
 
+def acknowledged(project: Any) -> int:
+    """How many rows the writer saw acknowledged."""
+    counted = project.exec("idle", "sh", "-c", "cat /acks/list 2>/dev/null | wc -l", check=False).stdout
+    return int(counted or 0)
+
+
+def wait_for_a_row(project: Any, seconds: float = 60) -> None:
+    """Until the writer has seen one more row acknowledged: it writes."""
+    before, until = acknowledged(project), time.monotonic() + seconds
+    while acknowledged(project) <= before:
+        assert time.monotonic() < until, "the writer writes nothing"
+        time.sleep(0.05)
+
+
 def run_and_kill(project: Any, verb: list[str], delay: float) -> None:
     """Start a verb, wait, SIGKILL the supervisor and the command together."""
     command = project.popen(*verb, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from chaos import acknowledged_and_kept, interfaces, left_after_kill, run_and_kill, write_stack
+from chaos import acknowledged_and_kept, interfaces, left_after_kill, run_and_kill, wait_for_a_row, write_stack
 
 
 @pytest.mark.parametrize("verb", [["up", "-d", "--wait"], ["down", "--timeout", "2"]], ids=["up", "down"])
@@ -13,13 +13,13 @@ def test_a_killed_supervisor_leaves_nothing_and_loses_no_row(project, verb):
     write_stack(project)
     before = interfaces()
     project.up()
-    time.sleep(0.5)
+    wait_for_a_row(project)
     chosen = random.Random(verb[0])
     for delay in (chosen.uniform(0.05, 0.4), chosen.uniform(0.4, 1.5)):
         run_and_kill(project, verb, delay)
         assert left_after_kill(project, before) == []
         project.up()
-        time.sleep(0.3)
+        wait_for_a_row(project)
     seen, kept = acknowledged_and_kept(project)
     assert seen, "the writer acknowledged nothing: the test shows nothing"
     assert seen - kept == set()
@@ -28,12 +28,12 @@ def test_a_killed_supervisor_leaves_nothing_and_loses_no_row(project, verb):
 def test_a_killed_database_is_restarted_by_its_policy_and_loses_no_row(project):
     write_stack(project)
     project.up()
-    time.sleep(0.7)
+    wait_for_a_row(project)
     for _ in range(2):
         project.run("kill", "-s", "KILL", "db", check=False)
         time.sleep(0.2)
         project.up()
-        time.sleep(0.5)
+        wait_for_a_row(project)
     seen, kept = acknowledged_and_kept(project)
     assert seen and seen - kept == set()
 
@@ -42,7 +42,7 @@ def test_a_crashed_database_comes_back_by_itself(project):
     """Killed from inside, as a crash is (`cais kill` is a person's wish, and no policy undoes it)."""
     write_stack(project)
     project.up()
-    time.sleep(0.5)
+    wait_for_a_row(project)
     name = f"{project.folder.name}-db-1"
     assert project.ps()[name]["State"] == "running"
     begun = ("db", "cut", "-d ", "-f22", "/proc/1/stat")  # proc(5): when the process started
