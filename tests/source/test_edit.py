@@ -95,3 +95,8 @@ def test_windows_line_ends_stay() -> None:
     text = TEXT.replace("\n", "\r\n")
     added = edit.apply(text, [edit.add_key(text, ("volumes",), "more", None)])
     assert added == text.rstrip("\r\n") + "\r\n  more: null\r\n"
+
+
+def test_no_key_is_added_where_keys_have_question_marks() -> None:
+    with pytest.raises(edit.CannotEdit, match="question mark"):
+        edit.add_key("? a\n: b\n", (), "c", 1)

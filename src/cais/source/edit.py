@@ -96,7 +96,10 @@ def add_key(text: str, path: Path, key: str, value: Any) -> Edit:
         return Edit(at, at, f"{comma}{scalar(key)}: {shown}")
     last = node.entries[-1]
     at = _line_end(text, last.tail)
-    indent = " " * (node.entries[0].key_start - _line_start(text, node.entries[0].key_start))
+    begin = _line_start(text, node.entries[0].key_start)
+    if "?" in text[begin : node.entries[0].key_start]:
+        raise CannotEdit(f"{_shown(path)} writes its keys with a question mark")
+    indent = " " * (node.entries[0].key_start - begin)
     lines = dump({key: value}, sort=False).rstrip("\n").split("\n")
     block = newline(text) + newline(text).join(indent + line if line else line for line in lines)
     return Edit(at, at, block)

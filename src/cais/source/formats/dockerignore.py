@@ -113,7 +113,9 @@ def _translate(pattern: str) -> str:
 
 def _set(body: str) -> str:
     """`[body]` as a regular expression; empty when it is none (`[z-a]`), and the bracket stands for itself."""
-    found = "[" + body.replace("\\", "\\\\").replace("[", r"\[") + "]"
+    if "--" in body:  # Python means to give this a meaning of its own, as `&&`, `||` and `~~`
+        return ""
+    found = "[" + re.sub(r"[\\\[&|~]", r"\\\g<0>", body) + "]"
     try:
         re.compile(found)
     except re.error:
