@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -259,14 +260,14 @@ def test_no_network_when_none_is_asked(yard: Yard) -> None:
 
 
 def test_a_changed_file_runs_only_what_follows(yard: Yard) -> None:
-    yard.write("requirements.txt", "one")
-    yard.write("app.py", "1")
+    yard.write("requirements.txt", f"one {uuid4()}")  # layers are kept by content: an earlier run may have had "one"
+    yard.write("app.py", f"1 {uuid4()}")
     text = "COPY requirements.txt /\nRUN cat /requirements.txt\nCOPY app.py /\nRUN cat /app.py\n"
     yard.build(text)
     assert len(yard.made()) == 4
     yard.build(text)
     assert yard.made() == []
-    yard.write("app.py", "2")
+    yard.write("app.py", f"2 {uuid4()}")
     yard.build(text)
     assert yard.made() == ["COPY app.py /", "RUN cat /app.py"]
 
