@@ -25,6 +25,7 @@ from cais.sandbox.messages import (
     Enter,
     Exited,
     Link,
+    OpenGateway,
     Ready,
     Reply,
     Report,
@@ -168,6 +169,8 @@ class Init:
                     self.enter(request, fds)
                 case AddBridge():
                     self.add_bridge(request)
+                case OpenGateway():
+                    self.open_gateway(request)
                 case DeleteLink():
                     with suppress(OSError):
                         self.net.links.delete(request.name)
@@ -191,17 +194,24 @@ class Init:
         with step(f"network: make the bridge {request.name}"):
             mac = bytes.fromhex(request.mac.replace(":", ""))
             self.net.links.add_bridge(request.name, request.index, mac, request.mtu, request.gateway, request.prefix)
-        if request.out and request.egress:
+        if self.net.egress:
+            # To an address of the stack nothing is redirected: its own network stays on the bridge, another one is
+            # dropped (nothing is forwarded here), and the gateway refuses, as nobody listens on it.
+            inside = nftables.to_network(request.network, request.mask)
+            own = nftables.rule("out", inside, nftables.accept(), first=True)
             with step("network: nf_tables"):
-                tcp = nftables.on_interface(request.name) + nftables.protocol(socket.IPPROTO_TCP)
-                out = nftables.redirect(request.egress)
-                nftables.apply(
-                    self.net.nft,
-                    [
-                        nftables.rule("out", tcp, nftables.not_to_network(request.network, request.mask), out),
-                        nftables.rule("out", tcp, nftables.to_address(request.gateway), out),
-                    ],
-                )
+                nftables.apply(self.net.nft, [own, self._way_out(request.name)] if request.out else [own])
+        self.say(Done(number=request.number))
+
+    def _way_out(self, bridge: str, *matches: bytes, first: bool = False) -> tuple[int, int, bytes]:
+        tcp = nftables.on_interface(bridge) + nftables.protocol(socket.IPPROTO_TCP)
+        return nftables.rule("out", tcp, *matches, nftables.redirect(self.net.egress), first=first)
+
+    def open_gateway(self, request: OpenGateway) -> None:
+        if self.net.egress:
+            with step("network: nf_tables"):
+                to_host = self._way_out(request.bridge, nftables.to_address(request.gateway), first=True)
+                nftables.apply(self.net.nft, [to_host])
         self.say(Done(number=request.number))
 
     def spawn(self, request: Spawn, fds: Sequence[int]) -> None:

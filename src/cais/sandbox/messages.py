@@ -46,7 +46,7 @@ class Enter(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class AddBridge(Struct, frozen=True, kw_only=True, tag=True):
-    """`network` and `mask` are dotted; `out` redirects what leaves to the listener on `egress`."""
+    """`network` and `mask` are dotted; `out` redirects what leaves the stack to its listener."""
 
     number: int
     name: str
@@ -58,7 +58,14 @@ class AddBridge(Struct, frozen=True, kw_only=True, tag=True):
     network: str
     mask: str
     out: bool
-    egress: int
+
+
+class OpenGateway(Struct, frozen=True, kw_only=True, tag=True):
+    """What goes to the gateway of `bridge` is redirected too: an instance there has a name for the host."""
+
+    number: int
+    bridge: str
+    gateway: str
 
 
 class DeleteLink(Struct, frozen=True, kw_only=True, tag=True):
@@ -72,7 +79,7 @@ class StartBorder(Struct, frozen=True, kw_only=True, tag=True):
     number: int
 
 
-Request = Spawn | Enter | AddBridge | DeleteLink | StartBorder
+Request = Spawn | Enter | AddBridge | OpenGateway | DeleteLink | StartBorder
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag=True):

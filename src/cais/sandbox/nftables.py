@@ -43,8 +43,8 @@ def _payload(base: int, offset: int, size: int) -> bytes:
     return _expression("payload", _number(1, NFT_REG_1), _number(2, base), _number(3, offset), _number(4, size))
 
 
-def _compare(value: bytes, *, equal: bool = True) -> bytes:
-    return _expression("cmp", _number(1, NFT_REG_1), _number(2, 0 if equal else 1), nested(3, attribute(1, value)))
+def _compare(value: bytes) -> bytes:
+    return _expression("cmp", _number(1, NFT_REG_1), _number(2, 0), nested(3, attribute(1, value)))  # NFT_CMP_EQ
 
 
 def _mask(mask: bytes) -> bytes:
@@ -74,8 +74,8 @@ def to_address(address: str) -> bytes:
     return _payload(1, 16, 4) + _compare(socket.inet_aton(address))  # network header: destination of IPv4
 
 
-def not_to_network(network: str, mask: str) -> bytes:
-    return _payload(1, 16, 4) + _mask(socket.inet_aton(mask)) + _compare(socket.inet_aton(network), equal=False)
+def to_network(network: str, mask: str) -> bytes:
+    return _payload(1, 16, 4) + _mask(socket.inet_aton(mask)) + _compare(socket.inet_aton(network))
 
 
 def to_port(port: int) -> bytes:
@@ -84,6 +84,12 @@ def to_port(port: int) -> bytes:
 
 def redirect(port: int) -> bytes:
     return _load(struct.pack(">H", port)) + _expression("redir", _number(1, NFT_REG_1))  # NFTA_REDIR_REG_PROTO_MIN
+
+
+def accept() -> bytes:
+    """The chain is left: what matched goes on as it is."""
+    verdict = nested(2, nested(2, _number(1, 1)))  # NFTA_IMMEDIATE_DATA, NFTA_DATA_VERDICT, NFTA_VERDICT_CODE NF_ACCEPT
+    return _expression("immediate", _number(1, 0), verdict)  # NFT_REG_VERDICT
 
 
 def dnat(address: str, port: int) -> bytes:
@@ -110,9 +116,10 @@ def nat_chain(name: str, hook: int) -> tuple[int, int, bytes]:
     return NFT_MSG_NEWCHAIN, NLM_F_CREATE, body
 
 
-def rule(chain: str, *expressions: bytes) -> tuple[int, int, bytes]:
+def rule(chain: str, *expressions: bytes, first: bool = False) -> tuple[int, int, bytes]:
+    """At the end of the chain, or as its `first`."""
     body = attribute(1, _TABLE) + attribute(2, chain.encode() + b"\0") + nested(4, *expressions)
-    return NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, body
+    return NFT_MSG_NEWRULE, NLM_F_CREATE | (0 if first else NLM_F_APPEND), body
 
 
 def transaction(parts: Sequence[tuple[int, int, bytes]]) -> bytes:

@@ -26,6 +26,7 @@ from cais.sandbox.messages import (
     Enter,
     Exited,
     Link,
+    OpenGateway,
     Publish,
     Ready,
     Reply,
@@ -43,6 +44,7 @@ class _Bridge:
     def __init__(self, subnet: Subnet, index: int, *, internal: bool, mtu: int) -> None:
         self.subnet, self.index, self.internal, self.mtu = subnet, index, internal, mtu
         self.name = f"br{index}"
+        self.open = False  # what goes to its gateway is looked at: see `OpenGateway`
 
 
 class _Running:
@@ -328,7 +330,6 @@ class StackSandbox:
                     network=str(network.network_address),
                     mask=str(network.netmask),
                     out=not spec.internal,
-                    egress=self.egress,
                 )
             )
         except Refused:
@@ -375,6 +376,14 @@ class StackSandbox:
             self.last_link[attachment.network, str(address)] = name
         return held
 
+    async def _open_gateways(self, held: _Attached) -> None:
+        for name in held.addresses:
+            bridge = self.bridges[name]
+            if not bridge.open:
+                gateway = str(bridge.subnet.gateway)
+                await self._ask(OpenGateway(number=self._number(), bridge=bridge.name, gateway=gateway))
+                bridge.open = True
+
     def _detach(self, id: str) -> None:
         held = self.attached.pop(id)
         self.names.remove(id)
@@ -399,6 +408,8 @@ class StackSandbox:
             raise Refused(f"start {id}", "it is running already")
         try:
             held = self._take(id, net)
+            if held.host_gateway:
+                await self._open_gateways(held)
             held.group = limits.make(self.name, id, process)
             hostname = net.hostname or (os.uname().nodename if net.mode == "host" else _as_hostname(id))
             with_dns = net.mode == "bridge" and bool(net.attachments)

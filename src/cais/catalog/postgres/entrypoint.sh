@@ -177,6 +177,11 @@ docker_process_init_files() {
 
 # Only a socket, no port: nobody sees a server that init scripts are still working on.
 start_hidden_server() {
+    # A server that was killed leaves its socket's lock, and the pid in it may be another process's now.
+    local place
+    for place in /var/run/postgresql /tmp; do
+        pg_isready -q -h "$place" -p "${PGPORT:-5432}" || rm -f -- "$place/.s.PGSQL.${PGPORT:-5432}.lock"
+    done
     NOTIFY_SOCKET='' postgres "$@" -c listen_addresses= -p "${PGPORT:-5432}" &
     server=$!
     until PGHOST='' PGHOSTADDR='' pg_isready -q -U "$POSTGRES_USER" -d postgres -p "${PGPORT:-5432}"; do
