@@ -22,7 +22,7 @@ from cais.build.vet import vet
 from cais.build.view import View
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.model.image import FIDELITY_ORDER, Image, ImageConfig
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, private_dir
 from cais.source.api import Span
 from cais.source.formats import dockerfile, dockerignore
 from cais.source.formats.dockerfile import Instruction
@@ -102,7 +102,7 @@ async def _make(plans: Sequence[Plan], parallel: int) -> list[Image]:
 
     from cais.build.run import Runner
 
-    layers = private_dir(cache_home() / "layers")
+    layers = private_dir(cache_folder("layers"))
     runner = Runner(layers / f".run-{os.getpid()}")
     try:
         if any(plan.runs() for plan in plans):
@@ -176,7 +176,7 @@ class Plan:
         if any(d.severity == ERROR for d in self.stages.found):
             raise self._faults(self.stages.found)
         self.escape = parsed.escape
-        self.hashes = Hashes(str(cache_home() / "build" / "hashes" / f"{digest(request.context)[:20]}.json"))
+        self.hashes = Hashes(str(cache_folder("build") / "hashes" / f"{digest(request.context)[:20]}.json"))
         self.images: dict[str, Image] = {}
         self.trees: dict[str, Tree] = {}
         context = self._context_tree("", request.context, self.ignore)

@@ -15,7 +15,7 @@ from cais.build.layers import digest
 from cais.build.mounts import Asked
 from cais.build.stages import PROXIES
 from cais.build.view import View, look_up_owner
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, private_dir
 from cais.source.formats.dockerfile import Instruction, is_only_heredoc
 
 if TYPE_CHECKING:
@@ -287,7 +287,7 @@ def _secret(walker: _Walker, asked: Asked, step: Step, env: dict[str, str]) -> M
 async def _cache(walker: _Walker, asked: Asked, locks: list[int]) -> str:
     """A directory that outlives builds, one per id (and stage it starts from). Lost, it costs only time."""
     name = digest("cache", asked.id, asked.source_from, asked.source)[:24]
-    home = private_dir(cache_home() / "build" / "mounts")
+    home = private_dir(cache_folder("build") / "mounts")
     folder = home / name
     if asked.sharing == "private":
         number = 0

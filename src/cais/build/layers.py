@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, private_dir
 
 REPLACED = 86400.0  # seconds that a replaced layer is kept at least: a build may stand on it
 FORMAT = 1  # raised when a step of the same words would give other content
@@ -25,7 +25,7 @@ def digest(*parts: object) -> str:
 
 class Layers:
     def __init__(self, home: Path | None = None) -> None:
-        self.home = home or cache_home() / "layers"
+        self.home = home or cache_folder("layers")
         self.swept = False
 
     def path(self, key: str) -> str:

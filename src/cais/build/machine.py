@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cais.build.view import View, is_plain_folder
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, private_dir
 from cais.sandbox.api import Mount
 
 HOME = "/dev/cais"  # on the sandbox's own /dev: nothing of it can be in a layer
@@ -211,7 +211,7 @@ def _toml(value: object) -> str:
 def package_cache(name: str, uid: int) -> Path:
     """A download cache of builds, per user inside: pip refuses one that another owns. Only root can make others'."""
     owner = uid if os.geteuid() == 0 else 0
-    path = private_dir(cache_home() / "build") / f"{name}-{owner}"
+    path = private_dir(cache_folder("build")) / f"{name}-{owner}"
     path.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() == 0 and path.stat().st_uid != owner:
         os.chown(path, owner, owner)

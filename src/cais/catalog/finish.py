@@ -22,7 +22,7 @@ from typing import Any
 
 from cais.diag.api import CaisError
 from cais.fetch import store
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, private_dir
 from cais.sandbox import kernel
 from cais.sandbox.api import DEFAULT_PATH, Net, Process, Refused, Root
 from cais.sandbox.stack import StackSandbox
@@ -66,12 +66,12 @@ def _idle(job: dict[str, Any]) -> int:
     # sched(7): SCHED_IDLE gets what is left over, and its I/O class is idle too (ioprio_set(2)).
     os.setpriority(os.PRIO_PROCESS, 0, 19)
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    lock = os.open(private_dir(cache_home() / "locks") / "idle.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    lock = os.open(private_dir(cache_folder("locks")) / "idle.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return LATER
-    kept = private_dir(cache_home() / "logs") / f"{job['name']}.log"
+    kept = private_dir(cache_folder("logs")) / f"{job['name']}.log"
     scratch = kept.with_suffix(".log.part")
     log = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     os.dup2(log, 1)

@@ -18,7 +18,7 @@ from cais.catalog.api import Finish, ImageRef, Program, Recipe, Service
 from cais.diag.api import CaisError
 from cais.fetch import names
 from cais.model.image import Image
-from cais.paths import cache_home
+from cais.paths import cache_folder, cache_home
 
 LAYOUT = 3  # raise it when what this module lays out changes
 Progress = Callable[[str, int, int], None]
@@ -219,7 +219,7 @@ def _jobs(want: _Wanted, *, background: bool) -> list[Job]:
     """The steps of an image whose programs are there. One stands on what the steps before it made."""
     userland = names.userland_name(want.recipe.suite)
     programs = [str(path) for name in want.programs if (path := names.ready_program(name)) is not None]
-    stands = [str(cache_home() / "userlands" / userland), *programs]
+    stands = [str(cache_folder("userlands") / userland), *programs]
     jobs: list[Job] = []
     for one, program in zip(want.recipe.programs, want.programs, strict=True):
         for step in one.finish:
@@ -227,13 +227,13 @@ def _jobs(want: _Wanted, *, background: bool) -> list[Job]:
             if step.background == background:
                 jobs.append(Job(name, step, tuple(stands)))
             if not step.background:
-                stands.insert(1, str(names.ready_program(name) or cache_home() / "programs" / name))
+                stands.insert(1, str(names.ready_program(name) or cache_folder("programs") / name))
     return jobs
 
 
 def _settled(job: Job) -> bool:
     """Made, or tried in vain: then its log is there."""
-    return names.ready_program(job.name) is not None or (cache_home() / "logs" / f"{job.name}.log").exists()
+    return names.ready_program(job.name) is not None or (cache_folder("logs") / f"{job.name}.log").exists()
 
 
 _KEPT = frozenset(("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH"))
@@ -289,7 +289,7 @@ def _own_folders(below: Sequence[Path]) -> list[Path]:
 
 
 def _top(name: str, recipe: Recipe, below: list[str]) -> Path:
-    final = cache_home() / "images" / name
+    final = cache_folder("images") / name
     if final.is_dir():
         return final
     from cais.catalog.layer import lay

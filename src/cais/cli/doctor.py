@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from cais.cli.options import STRING, Command, Flag, parse
@@ -95,7 +96,7 @@ def page(lines: list[Line], rung: int, *, colour: bool) -> str:
         detail = "" if line.detail in ("", "yes") else f" ({line.detail})"
         out.append(f"  {mark}  {line.name:<{width}}  {line.follows}{detail}")
         if line.cure:
-            out.append(f"  {'':<{width + 7}}allow it with: {line.cure}")
+            out.append(f"  {'':<{width + 7}}{'allow it with' if line.group == 'Isolation' else 'to do'}: {line.cure}")
     verdict = "Stacks run isolated on this machine." if rung else "Stacks cannot be isolated on this machine."
     return "\n".join([*out, "", paint(verdict, "1")]) + "\n"
 
@@ -117,7 +118,8 @@ def kernel() -> tuple[list[Line], int]:
 
 
 def machine() -> list[Line]:
-    from cais.paths import cache_home, shared_programs, state_home
+    from cais.diag.api import CaisError
+    from cais.paths import cache_folder, cache_home, shared_programs, state_folder, state_home
 
     lines = []
     total, free = _memory()
@@ -125,11 +127,18 @@ def machine() -> list[Line]:
         enough = "enough for a small stack" if free >= GIB else "little: a database on the JVM takes about 0.5 GB"
         lines.append(Line("Machine", "memory", free >= GIB, f"{_size(free)} of {_size(total)} free", enough))
     lines.append(Line("Machine", "processors", None, "", f"{len(os.sched_getaffinity(0))} may be used"))
-    places = [("state", state_home(), "projects, volumes and logs"), ("cache", cache_home(), "programs and layers")]
-    shared = shared_programs()
-    if shared is not None:
-        places.append(("shared programs", shared, "read only"))
-    for name, path, holds in places:
+    places: list[tuple[str, Path, str, Callable[[], Path | None]]] = [
+        ("state", state_home(), "projects, volumes and logs", partial(state_folder, "projects")),
+        ("cache", cache_home(), "programs and layers", partial(cache_folder, "programs")),
+    ]
+    if shared := os.environ.get("CAIS_PROGRAMS"):
+        places.append(("shared programs", Path(shared).absolute(), "read only", shared_programs))
+    for name, path, holds, check in places:
+        try:
+            check()
+        except CaisError as error:
+            lines.append(Line("Machine", name, False, "", _home(error.message), _home(error.hint)))
+            continue
         there = path
         while not there.exists() and there != there.parent:
             there = there.parent

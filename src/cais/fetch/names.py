@@ -11,7 +11,7 @@ from pathlib import Path
 from cais.diag.api import CaisError
 from cais.fetch.api import MavenJars, Source
 from cais.fetch.debian import sources as debian
-from cais.paths import cache_home, shared_programs
+from cais.paths import cache_folder, shared_programs, trusted
 
 USERLAND_LAYOUT = 3  # raise it when what userland.py lays out changes: every userland is then made anew
 PROGRAM_LAYOUT = 3
@@ -63,13 +63,13 @@ def ready_program(tree: str) -> Path | None:
     """A program's tree when one of the two caches has it."""
     shared = shared_programs()
     homes = [shared / "programs", shared] if shared else []
-    for home in (*homes, cache_home() / "programs"):
+    for home in (*homes, cache_folder("programs")):
         path: Path = home / tree
         if path.is_dir():
-            return path
+            return trusted(path, "CAIS_PROGRAMS" if home in homes else "CAIS_CACHE")
     return None
 
 
 def ready_userland(suite: str) -> Path | None:
-    path = cache_home() / "userlands" / userland_name(suite)
-    return path if path.is_dir() else None
+    path = cache_folder("userlands") / userland_name(suite)
+    return trusted(path, "CAIS_CACHE") if path.is_dir() else None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cais.fetch import maven, names, npm, pypi, store
 from cais.fetch.api import DebianPackages, MavenArchive, MavenJars, NpmPackage, Source, Wheel
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, private_dir
 
 Progress = Callable[[str, int, int], None]
 
@@ -99,7 +99,7 @@ def _place(
 
 def _file(name: str, fetch: Callable[[Path], None], unpack: Callable[[Path], None]) -> None:
     """Fetch to a file of this process, unpack it, remove it."""
-    file = private_dir(cache_home() / "tmp") / f"download-{name}.{os.getpid()}.{threading.get_ident()}"
+    file = private_dir(cache_folder("tmp")) / f"download-{name}.{os.getpid()}.{threading.get_ident()}"
     try:
         fetch(file)
         unpack(file)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cais.diag.api import CaisError
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, cache_home, private_dir, trusted
 
 
 def tree(kind: str, name: str, make: Callable[[Path], None], *, what: str = "") -> Path:
@@ -25,17 +25,17 @@ def tree(kind: str, name: str, make: Callable[[Path], None], *, what: str = "") 
 
     `what` names it for people. Raises CaisError in words when the disk is full or may not be written.
     """
-    home = cache_home()
-    final = home / kind / name
+    home = cache_folder(kind)
+    final = home / name
     if final.is_dir():
-        return final
+        return trusted(final, "CAIS_CACHE")
     what = what or name
     with explained(what):
-        private_dir(home / kind)
+        private_dir(home)
         with locked(f"{kind}-{name}"):
             if final.is_dir():
                 return final
-            scratch_home = private_dir(home / "tmp")
+            scratch_home = private_dir(cache_folder("tmp"))
             for left in scratch_home.glob(f"{kind}-{name}.*"):
                 remove(left)
             scratch = scratch_home / f"{kind}-{name}.{os.getpid()}"
@@ -54,7 +54,7 @@ def tree(kind: str, name: str, make: Callable[[Path], None], *, what: str = "") 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the lock `name` of this cache: threads and processes wait here one after the other."""
-    path = private_dir(cache_home() / "locks") / f"{name}.lock"
+    path = private_dir(cache_folder("locks")) / f"{name}.lock"
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

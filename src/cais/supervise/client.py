@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cais.diag.api import CaisError
-from cais.paths import project_home
+from cais.paths import project_home, state_folder
 from cais.sandbox.api import Process
 from cais.supervise.api import Desired, Event, InstanceSpec
 from cais.supervise.messages import (
@@ -290,9 +290,7 @@ def await_end(home: Path, seconds: float) -> None:
 
 def projects(trouble: list[CaisError]) -> list[Snapshot]:
     """Every project that has instances, for `ls`. Into `trouble` comes why one of them cannot be told of."""
-    from cais.paths import state_home
-
-    folder = state_home() / "projects"
+    folder = state_folder("projects")
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     all_found = []
     for name in names:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from cais.diag.api import ERROR, WARNING, CaisError, Diagnostic
 from cais.model.api import Service, Stack
-from cais.paths import state_home
+from cais.paths import state_folder
 from cais.sandbox import ports
 from cais.sandbox.api import PortSpec, Refused
 from cais.source.api import Span
@@ -86,7 +86,7 @@ def external_volumes(stack: Stack, services: Iterable[Service]) -> list[Diagnost
             named = stack.volumes.get(volume.source) if volume.type == "volume" else None
             if named is None or not named.external or named.key in found:
                 continue
-            folder = volume_folder(state_home() / "volumes", named.name)
+            folder = volume_folder(state_folder("volumes"), named.name)
             if not folder.is_dir():
                 found[named.key] = Diagnostic(
                     ERROR,

@@ -18,7 +18,7 @@ from cais.engine.native.preflight import early, external_networks, make_places, 
 from cais.engine.native.specs import Options, desired
 from cais.model.api import Service, Stack
 from cais.model.image import FIDELITY_ORDER, NEAR, Image
-from cais.paths import cache_home, project_home, state_home
+from cais.paths import cache_home, project_home, state_folder
 from cais.supervise.api import Chore, Desired, InstanceState
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Wanted(NamedTuple):
 
 
 def places_of(project: str) -> Places:
-    return Places(home=project_home(project), volumes=state_home() / "volumes")
+    return Places(home=project_home(project), volumes=state_folder("volumes"))
 
 
 def choose(stack: Stack, named: Sequence[str], *, deps: bool = True) -> list[Service]:

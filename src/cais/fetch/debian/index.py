@@ -20,7 +20,7 @@ from cais.diag.api import CaisError
 from cais.fetch import http, store
 from cais.fetch.debian import sources
 from cais.fetch.debian.version import Version
-from cais.paths import cache_home, private_dir
+from cais.paths import cache_folder, private_dir
 
 FRESH = 12 * 3600.0  # an index younger than this is used without asking the network
 
@@ -173,7 +173,7 @@ def forget() -> None:
 def _packages(
     archive: sources.Archive, apt: sources.Apt, refresh: bool, progress: Callable[[str, int, int], None] | None
 ) -> bytes:
-    home = private_dir(cache_home() / "debian" / archive.suite)
+    home = private_dir(cache_folder("debian") / archive.suite)
     release = _release(archive, apt, home, refresh)
     path = f"main/binary-{sources.architecture()}/Packages.xz"
     match = re.search(rf"(?m)^ ([0-9a-f]{{64}}) +(\d+) {re.escape(path)}$", release)

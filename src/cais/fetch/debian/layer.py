@@ -16,7 +16,7 @@ import msgspec
 from cais.fetch import names, store, tar
 from cais.fetch.api import DebianPackages
 from cais.fetch.debian import download, dpkg, index, resolve, userland
-from cais.paths import cache_home
+from cais.paths import cache_folder
 
 Progress = Callable[[str, int, int], None]
 STATUS = "cais.d"  # beside dpkg's status: the stanzas a program's layer adds to it
@@ -55,7 +55,7 @@ def place(
         stanzas = dpkg.describe(root, sorted(unpacked, key=lambda u: u.package.name))
         (status / names.key_of(source)).write_text(stanzas)
     taken = {u.package.name: u.package.version for u in sorted(unpacked, key=lambda u: u.package.name)}
-    lock = cache_home() / "programs" / f"{tree}.lock.json"
+    lock = cache_folder("programs") / f"{tree}.lock.json"
     before: dict[str, str] = msgspec.json.decode(lock.read_bytes()) if lock.exists() else {}
     store.write_text(lock, msgspec.json.format(msgspec.json.encode(before | taken), indent=1).decode() + "\n")
 

@@ -17,7 +17,7 @@ import msgspec
 
 from cais.fetch import http, names, store, tar
 from cais.fetch.debian import download, dpkg, index, ldcache, resolve, sources
-from cais.paths import cache_home
+from cais.paths import cache_folder
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,7 +50,7 @@ def userland(suite: str, progress: Progress | None = None, *, refresh: bool = Fa
 
 def contents(suite: str, progress: Progress | None = None) -> dict[str, str]:
     """Package -> version of the userland of a suite: as it was made, else as it would be made now."""
-    lock = cache_home() / "userlands" / f"{names.userland_name(suite)}.lock.json"
+    lock = cache_folder("userlands") / f"{names.userland_name(suite)}.lock.json"
     try:
         return msgspec.json.decode(lock.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
@@ -73,7 +73,7 @@ def _make(root: Path, suite: str, name: str, refresh: bool, progress: Callable[[
     alternatives(root)
     (root / "etc/ld.so.cache").write_bytes(ldcache.build([str(root)]))
     taken = {u.package.name: u.package.version for u in sorted(unpacked, key=lambda u: u.package.name)}
-    lock = cache_home() / "userlands" / f"{name}.lock.json"
+    lock = cache_folder("userlands") / f"{name}.lock.json"
     store.write_text(lock, msgspec.json.format(msgspec.json.encode(taken), indent=1).decode() + "\n")
 
 
