@@ -230,7 +230,7 @@ class Supervisor:
             detail=detail,
             exit_code=life.exit_code,
         )
-        for watcher in self._watchers:
+        for watcher in tuple(self._watchers):  # one whose client has gone leaves the set as it is told
             watcher.send(Told(event=event))
         if kind == "exited" and life.spec.remove_on_exit and life.phase == "exited":
             instance.keep_volumes = False
