@@ -48,3 +48,37 @@ def test_dockers_socket_is_known_by_any_name(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(preflight, "DOCKER_SOCKETS", (str(real / "docker.sock"),))
     assert found(tmp_path, f"    volumes: [{other}/docker.sock:/s]\n") == ["docker-socket"]
     assert found(tmp_path, f"    volumes: [{tmp_path}/compose.yaml:/s]\n") == []
+
+
+def test_docker_s_socket_is_seen_behind_every_word_that_gives_a_file(tmp_path: Path) -> None:
+    volume = (
+        "    volumes: [keys:/s]\nvolumes: {keys: {driver_opts: {type: none, o: bind, device: /var/run/docker.sock}}}\n"
+    )
+    assert found(tmp_path, volume) == ["docker-socket"]
+    config = "    configs: [c]\nconfigs: {c: {file: /run/docker.sock}}\n"
+    assert found(tmp_path, config) == ["docker-socket"]
+
+
+def folder_warnings(tmp_path: Path, attributes: str) -> list[str]:
+    (tmp_path / "compose.yaml").write_text(f"services:\n  web:\n    image: any\n{attributes}")
+    stack = load([str(tmp_path / "compose.yaml")], env={}, project_name="p")
+    return [
+        f"{d.span.line if d.span else 0}: {d.message}" for d in preflight.docker_folders(stack, stack.services["web"])
+    ]
+
+
+def test_the_folder_of_docker_s_socket_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, link = tmp_path / "r/run", tmp_path / "link"
+    run.mkdir(parents=True)
+    link.symlink_to(run)
+    monkeypatch.setattr(preflight, "DOCKER_SOCKETS", (str(link / "docker.sock"), str(run / "docker.sock")))
+    for folder in (link, run, run.parent, Path("/")):
+        assert folder_warnings(tmp_path, f"    volumes: [{folder}:/host]\n") == [
+            f"4: web gets {folder}, which Docker's socket would be in, and there is no Docker here to talk to"
+        ]
+    (run / "docker.sock").touch()
+    assert folder_warnings(tmp_path, f"    volumes: [{run}:/host]\n") == [
+        f"4: web gets {run}, and this machine's Docker socket with it: whoever may write to that is root here"
+    ]
+    (tmp_path / "r/runner").mkdir()
+    assert folder_warnings(tmp_path, f"    volumes: [{tmp_path}/r/runner:/host, data:/d]\nvolumes: {{data: }}\n") == []

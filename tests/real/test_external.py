@@ -53,3 +53,19 @@ def test_an_external_network_is_said_to_be_the_project_s_own(project):
     lines = [line for line in done.stderr.splitlines() if "external" in line]
     assert len(lines) == 1 and "everyone" in lines[0] and "compose.yaml:4" in lines[0], done.stderr
     assert "external" not in project.up().stderr
+
+
+def test_a_folder_with_docker_s_socket_is_said_when_the_service_is_made(project):
+    project.compose("""
+        services:
+          peek:
+            image: busybox
+            init: true
+            command: sleep infinity
+            volumes: [/run:/host:ro]
+    """)
+    done = project.run("up", "-d")
+    assert [line for line in done.stderr.splitlines() if "peek gets /run," in line and "compose.yaml:6" in line]
+    assert "peek gets" not in project.run("up", "-d").stderr
+    ran = project.run("run", "--rm", "peek", "true")
+    assert "peek gets /run," in ran.stderr

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from cais.cli.progress import Progress
+    from cais.diag.api import Diagnostic
     from cais.engine.native.images import Policy
     from cais.engine.native.up import Wanted
     from cais.model.api import Stack
@@ -281,13 +282,15 @@ class _Up:
         """Once: when the service is made, not at every `up`; a network's when it is."""
         there_are = {network.name for network in there.networks} if there else set()
         if any(network.name not in there_are for network in wanted.desired.networks):
-            for one in wanted.warnings:
-                progress.note(f"{one.span}: warning: {one.message}" if one.span else f"warning: {one.message}")
+            _warn(progress, wanted.warnings)
         known = {s.service for s in there.specs if s.config_hash in _hashes(wanted)} if there else set()
         for service, sentences in wanted.said.items():
             if service not in known:
                 for sentence in sentences:
                     progress.note(f"{service} is {sentence}" if " " not in sentence.split(":")[0] else sentence)
+        for service, found in wanted.warned.items():
+            if service not in known:
+                _warn(progress, found)
 
     def _reach(self) -> tuple[socket.socket, bool]:
         """A connection to the supervisor, and whether it lived already. One that has to be started gets ready while
@@ -340,6 +343,11 @@ class _Up:
         width = max((len(service) for service, _ in found), default=0)
         for service, place in found:
             print(f"  {service:<{width}}  {place}", file=sys.stderr)
+
+
+def _warn(progress: Progress, found: Sequence[Diagnostic]) -> None:
+    for one in found:
+        progress.note(f"{one.span}: warning: {one.message}" if one.span else f"warning: {one.message}")
 
 
 def _hashes(wanted: Wanted) -> set[str]:

@@ -1,7 +1,7 @@
 """What is looked at before anything starts, so that a fault leaves everything as it was: all faults at once."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from cais.diag.api import ERROR, WARNING, CaisError, Diagnostic
 from cais.model.api import Service, Stack
@@ -26,28 +26,28 @@ def preflight(
     """`without_image`: services whose image, and so whose healthcheck, is not known yet."""
     found: list[Diagnostic] = []
     for service in services:
+        found += _binds(stack, service)
         found += _health_waits(service, desired, set(without_image))
     found += _ports(stack, desired.instances, states)
     found += external_volumes(stack, services)
     return found
 
 
-def _binds(service: Service) -> list[Diagnostic]:
+def _binds(stack: Stack, service: Service) -> list[Diagnostic]:
     found = []
-    for volume in service.volumes:
-        if volume.type != "bind":
-            continue
-        if volume.source in DOCKER_SOCKETS or os.path.realpath(volume.source) in map(os.path.realpath, DOCKER_SOCKETS):
+    for source, span in _sources(stack, service):
+        if os.path.realpath(source) in map(os.path.realpath, DOCKER_SOCKETS):
             found.append(
                 Diagnostic(
                     ERROR,
                     "docker-socket",
-                    f"cannot start {service.name}: it wants {volume.source}, and there is no Docker here to talk to",
-                    volume.span or service.span,
+                    f"cannot start {service.name}: it wants {source}, and there is no Docker here to talk to",
+                    span,
                     "take the mount out, or run this stack with Docker",
                 )
             )
-        elif not volume.create_host_path and not os.path.lexists(volume.source):
+    for volume in service.volumes:
+        if volume.type == "bind" and not volume.create_host_path and not os.path.lexists(volume.source):
             found.append(
                 Diagnostic(
                     ERROR,
@@ -58,6 +58,38 @@ def _binds(service: Service) -> list[Diagnostic]:
                 )
             )
     return found
+
+
+def _sources(stack: Stack, service: Service) -> Iterator[tuple[str, Span | None]]:
+    """Every path of the host that a service is given, by whatever word."""
+    for volume in service.volumes:
+        span = volume.span or service.span
+        if volume.type == "bind":
+            yield volume.source, span
+        elif volume.type == "volume" and (named := stack.volumes.get(volume.source)):
+            device = dict(named.driver_opts).get("device", "")
+            if device.startswith("/"):
+                yield device, named.span or span
+    for grants, things in ((service.configs, stack.configs), (service.secrets, stack.secrets)):
+        for grant in grants:
+            if (thing := things.get(grant.source)) and thing.file:
+                yield thing.file, grant.span or service.span
+
+
+def docker_folders(stack: Stack, service: Service) -> tuple[Diagnostic, ...]:
+    """A warning for each folder that Docker's socket lies in, or would: what binds it may mean to talk to Docker."""
+    found = {}
+    for source, span in _sources(stack, service):
+        real = os.path.realpath(source).rstrip("/") + "/"
+        inside = [socket for socket in DOCKER_SOCKETS if os.path.realpath(socket).startswith(real)]
+        if not inside:
+            continue
+        why = "which Docker's socket would be in, and there is no Docker here to talk to"
+        if os.path.exists(inside[0]):
+            why = "and this machine's Docker socket with it: whoever may write to that is root here"
+        message = f"{service.name} gets {source}, {why}"
+        found[source] = Diagnostic(WARNING, "docker-socket-folder", message, span, "bind only the folder it needs")
+    return tuple(found.values())
 
 
 def _health_waits(service: Service, desired: Desired, unknown: set[str]) -> list[Diagnostic]:
@@ -120,7 +152,7 @@ def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceSt
     found = external_volumes(stack, services)
     own = _own(states)
     for service in services:
-        found += _binds(service)
+        found += _binds(stack, service)
         if service.network_mode in ("host", "none") or not service.replicas:
             continue
         for port in ports_of(service, 1):

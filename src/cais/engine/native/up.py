@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare
 from cais.engine.native.mounts import Places
-from cais.engine.native.preflight import early, external_networks, make_places, preflight
+from cais.engine.native.preflight import docker_folders, early, external_networks, make_places, preflight
 from cais.engine.native.specs import Options, desired
 from cais.model.api import Service, Stack
 from cais.model.image import FIDELITY_ORDER, NEAR, Image
@@ -26,11 +26,15 @@ if TYPE_CHECKING:
 
 
 class Wanted(NamedTuple):
-    """What `up` brings about. `said`: sentences on what is not as with Docker, by service."""
+    """What `up` brings about. By service: `said`, sentences on what is not as with Docker, and `warned`.
+
+    `warnings`: of the stack's networks.
+    """
 
     desired: Desired
     said: Mapping[str, tuple[str, ...]]
     warnings: tuple[Diagnostic, ...] = ()
+    warned: Mapping[str, tuple[Diagnostic, ...]] = {}
 
 
 def places_of(project: str) -> Places:
@@ -99,7 +103,8 @@ def specify(
         raise Faults(faults)
     make_places(stack, result)
     said = {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])}
-    return Wanted(result, said, tuple(external_networks(stack, services)))
+    warned = {s.name: found for s in services if (found := docker_folders(stack, s))}
+    return Wanted(result, said, tuple(external_networks(stack, services)), warned)
 
 
 def _sentences(image: Image) -> tuple[str, ...]:
