@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from cais import __version__
 from cais.diag.api import CaisError
@@ -107,6 +107,29 @@ def get_into(
             raise _Again(f"the connection ended after {done} of {size} bytes")
 
     _retry(url, what, once)
+
+
+class Answer(NamedTuple):
+    """What a server said, whatever it is. Names of headers are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def ask(url: str, *, what: str, headers: Mapping[str, str] | None = None, limit: int = 1 << 22) -> Answer:
+    """One answer, its status left to the caller to judge; no redirect is followed. A busy server is asked again."""
+
+    def once() -> Answer:
+        response = _once(url, headers or {}, "")
+        body = response.read(limit)
+        if response.status in _BUSY:
+            raise _Again(f"it answers {response.status} {response.reason}")
+        if response.length:  # more than anybody needs: this connection cannot be used again
+            _drop(url)
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+
+    return _retry(url, what, once)
 
 
 def answers(url: str, *, headers: Mapping[str, str] | None = None, cafile: str = "") -> str:
