@@ -41,8 +41,8 @@ COMMAND = Command(
     ),
 )
 
-DEFAULT_REGISTRY = ".".join(("docker", "io"))  # what an image without a registry means (distribution/reference)
-TOP = ("name", "services", "networks", "volumes", "secrets", "configs", "models")
+TOP = ("name", "services", "jobs", "networks", "volumes", "secrets", "configs", "models")
+LISTS = ("services", "volumes", "networks", "models")  # of the whole project; they need no env files
 
 
 def run(options: GlobalOptions, argv: list[str]) -> int:
@@ -50,30 +50,32 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     from cais.load.api import load_with
     from cais.load.job import Options
 
+    whole = any(given.said(name) for name in LISTS)
+    interpolate = not given.flag("no-interpolate") and not given.flag("variables")
     chosen = Options(
         paths=options.files,
         project_directory=options.project_directory,
         project_name=options.project_name,
         profiles=options.profiles,
         env_files=options.env_files,
-        services=tuple(given.args) or None,
-        interpolate=not given.flag("no-interpolate") and not given.flag("variables"),
+        services=None if whole or given.said("hash") or not interpolate else tuple(given.args) or None,
+        interpolate=interpolate,
         normalize=not given.flag("no-normalize"),
         consistency=not given.flag("no-consistency"),
         resolve_paths=not given.flag("no-path-resolution"),
-        resolve_environment=not given.flag("no-env-resolution"),
+        resolve_environment=not given.flag("no-env-resolution") and not whole,
     )
     try:
         stack = load_with(chosen)
+        if stack.warnings:
+            from cais.cli.errors import show
+
+            show(stack.warnings, ansi=options.ansi)
+        text = output(stack, given)
     except CaisError as error:
         if given.text("format") != "json":
             raise
         return failed_as_json(error)
-    if stack.warnings:
-        from cais.cli.errors import show
-
-        show(stack.warnings, ansi=options.ansi)
-    text = output(stack, given)
     if given.flag("quiet"):
         return 0
     target = given.text("output")
@@ -124,12 +126,15 @@ def output(stack: Stack, given: Given) -> str:
     if given.flag("lock-image-digests"):
         return dump_locked(stack)
     if given.flag("resolve-image-digests"):
-        for name, image in images(stack):
-            digest(image, name)
-    dollars = not given.flag("no-interpolate")
+        from cais.cli.digests import pinned
+
+        for name, image in pinned(stack).items():
+            stack.canonical["services"][name]["image"] = image
+    if given.flag("no-interpolate"):
+        return as_it_stands(stack, given.text("format"))
     if given.text("format") == "json":
-        return as_json(stack, dollars)
-    return as_yaml(stack, dollars)
+        return as_json(stack)
+    return as_yaml(stack)
 
 
 def images(stack: Stack) -> list[tuple[str, str]]:
@@ -155,38 +160,34 @@ def hashes(stack: Stack, wanted: str) -> str:
 
 
 def dump_locked(stack: Stack) -> str:
+    """An override file that holds every image fast."""
+    from cais.cli.digests import pinned
     from cais.source.emit import dump
 
-    services = stack.canonical.get("services") or {}
-    locked = {
-        name: {"image": digest(service["image"], name)} if service.get("image") else {}
-        for name, service in services.items()
-    }
-    return dump({"services": locked})
-
-
-def digest(image: str, service: str) -> str:
-    """`image` with its digest and its registry's full name."""
-    if "@sha256:" not in image:
-        raise CaisError(
-            f"cannot pin {image} of service {service}: its digest is known to a registry, and Cais asks none yet",
-            hint="name the image by digest (image@sha256:…)",
-        )
-    first, slash, rest = image.partition("/")
-    if not slash:
-        return f"{DEFAULT_REGISTRY}/library/{image}"
-    named = "." in first or ":" in first or first == "localhost"
-    return image if named else f"{DEFAULT_REGISTRY}/{first}/{rest}"
+    images = pinned(stack)
+    services = sorted(stack.canonical.get("services") or {})
+    return dump({"services": {name: {"image": images[name]} if name in images else {} for name in services}})
 
 
 def lines(items: Any) -> str:
     return "".join(f"{one}\n" for one in items)
 
 
-def as_json(stack: Stack, dollars: bool) -> str:
+def as_it_stands(stack: Stack, form: str) -> str:
+    """The model before Go's types: every key, sorted, each variable as it was written."""
+    if form == "json":
+        import json
+
+        return json.dumps(stack.canonical, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    from cais.source.emit import dump
+
+    return dump(stack.canonical)
+
+
+def as_json(stack: Stack) -> str:
     import json
 
-    return json.dumps(values(stack, dollars=dollars), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(values(stack, dollars=True), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def values(stack: Stack, *, dollars: bool) -> dict[str, Any]:
@@ -195,12 +196,16 @@ def values(stack: Stack, *, dollars: bool) -> dict[str, Any]:
     def plain(value: Any, name: str) -> Any:
         if value.__class__ is str:
             return value.replace("$", "$$") if dollars else value
+        if value.__class__ is float and value.is_integer():
+            return int(value)
         if isinstance(value, dict):
             items = value.items()
             if id(value) in stack.extended:
                 items = [(key, item) for key, item in items if not key.startswith("x-")]  # type: ignore[assignment]
             if name == "blkio_config":
                 return {key: blkio(item) for key, item in items}
+            if dollars:
+                return {key.replace("$", "$$"): plain(item, key) for key, item in items}
             return {key: plain(item, key) for key, item in items}
         if isinstance(value, list):
             return [plain(item, "") for item in value]
@@ -214,18 +219,18 @@ def values(stack: Stack, *, dollars: bool) -> dict[str, Any]:
     return {key: plain(item, key) for key, item in stack.canonical.items() if key != "models"}
 
 
-def as_yaml(stack: Stack, dollars: bool) -> str:
+def as_yaml(stack: Stack) -> str:
     from cais.source.emit import dump
 
     tree = without_defaults(stack.canonical)
     order = [key for key in TOP if key in tree] + sorted(key for key in tree if key not in TOP)
-    return "".join(dump({key: tree[key]}, dollars=dollars) for key in order)
+    return "".join(dump({key: tree[key]}, dollars=True) for key in order)
 
 
 def without_defaults(tree: Any) -> Any:
     """Docker Compose's YAML leaves out what its JSON shows empty: commands of the image, addresses, placement."""
     tree = dict(tree)
-    for section in ("services", "networks"):
+    for section in ("services", "jobs", "networks"):
         if tree.get(section):
             tree[section] = {name: bare(entry) for name, entry in tree[section].items()}
     return tree

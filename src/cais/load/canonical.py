@@ -18,7 +18,8 @@ Transform = Callable[["Canonical", Any, int], Any]
 def canonical(job: Job, tree: Map) -> None:
     """Transform `tree` in place."""
     worker = Canonical(job)
-    for section, table in (("services", SERVICE), ("jobs", SERVICE)):
+    table = SERVICE if job.options.interpolate else AS_WRITTEN
+    for section in ("services", "jobs"):
         services = tree.get(section)
         if services.__class__ is Map:
             for service in services.values():
@@ -30,7 +31,7 @@ def canonical(job: Job, tree: Map) -> None:
             for name, entry in entries.items():
                 if entry.__class__ is Map:
                     worker.external(section, name, entry)
-                    if entry.get("labels").__class__ is List:
+                    if entry.get("labels").__class__ is List and job.options.interpolate:
                         entry["labels"] = pairs(worker, entry["labels"], entry.where("labels"))
 
 
@@ -92,8 +93,18 @@ def build(worker: Canonical, value: Any, at: int) -> Any:
     if value.__class__ is str:
         return made(at, context=value)
     if value.__class__ is Map:
-        worker.service(value, BUILD)
+        worker.service(value, BUILD if worker.job.options.interpolate else BUILD_AS_WRITTEN)
     return value
+
+
+def contexts(worker: Canonical, value: Any, at: int) -> Any:
+    """`[name=source]`: a name alone leads nowhere."""
+    for index, item in enumerate(value if value.__class__ is List else ()):
+        if "=" not in str(item):
+            if not worker.job.options.interpolate:
+                return value
+            worker.job.error("context", f'"{item}" names no build context', value.at[index], hint="name=source")
+    return pairs(worker, value, at)
 
 
 def depends_on(worker: Canonical, value: Any, at: int) -> Any:
@@ -138,8 +149,6 @@ def port_list(worker: Canonical, value: Any, at: int) -> Any:
     fresh = List()
     for item, place in zip(value, value.at, strict=True):
         if item.__class__ is Map:
-            if item.get("published").__class__ is int:
-                item["published"] = str(item["published"])
             if item.get("target") is None:
                 worker.job.error("port", "a port needs a target: the port inside the container", place)
             fresh.add(item, place)
@@ -172,13 +181,13 @@ def volume_list(worker: Canonical, value: Any, at: int) -> Any:
             except ValueError as error:
                 worker.job.error("volume", str(error), place, hint="[source:]target[:options]")
                 parsed = {"type": "volume"}
+            if "target" in parsed:
+                parsed["target"] = volumes.clean(parsed["target"])
             item = Map(parsed, dict.fromkeys(parsed, place))
             for name in ("bind", "volume"):
                 if name in item:
                     item[name] = made(place, **item[name])
             value[index] = item
-        if item.__class__ is Map and item.get("target").__class__ is str:
-            item["target"] = volumes.clean(item["target"])
         extra = item.get("volume") if item.__class__ is Map else None
         if extra.__class__ is Map and "labels" in extra:
             extra["labels"] = pairs(worker, extra["labels"], extra.where("labels"))
@@ -204,12 +213,22 @@ def devices(worker: Canonical, value: Any, at: int) -> Any:
 def gpus(worker: Canonical, value: Any, at: int) -> Any:
     if value.__class__ is str:
         return List([made(at, count="all")], [at])
+    return device_requests(worker, value, at)
+
+
+def device_requests(worker: Canonical, value: Any, at: int) -> Any:
+    for device in value if value.__class__ is List else ():
+        if device.__class__ is Map and "options" in device:
+            device["options"] = pairs(worker, device["options"], device.where("options"))
     return value
 
 
 def ssh(worker: Canonical, value: Any, at: int) -> Any:
-    if value.__class__ is str:
-        return made(at, **{value: None})
+    for index, item in enumerate(value if value.__class__ is List else ()):
+        if item != "default" and "=" not in str(item):
+            if not worker.job.options.interpolate:
+                return value
+            worker.job.error("ssh", f'"{item}" names no key', value.at[index], hint="default, or name=path")
     return pairs(worker, value, at)
 
 
@@ -219,9 +238,7 @@ def deploy(worker: Canonical, value: Any, at: int) -> Any:
             value["labels"] = pairs(worker, value["labels"], value.where("labels"))
         resources = value.get("resources")
         reservations = resources.get("reservations") if resources.__class__ is Map else None
-        for device in (reservations.get("devices") or ()) if reservations.__class__ is Map else ():
-            if device.__class__ is Map and "options" in device:
-                device["options"] = pairs(worker, device["options"], device.where("options"))
+        device_requests(worker, reservations.get("devices") if reservations.__class__ is Map else None, at)
     return value
 
 
@@ -230,13 +247,25 @@ def develop(worker: Canonical, value: Any, at: int) -> Any:
         for key in ("ignore", "include"):
             if watch.__class__ is Map and watch.get(key) is not None:
                 watch[key] = texts(worker, watch[key], watch.where(key))
+        if watch.__class__ is Map and watch.get("exec").__class__ is Map:
+            hooks(worker, List([watch["exec"]]), at)
     return value
 
 
 def hooks(worker: Canonical, value: Any, at: int) -> Any:
+    table = SERVICE if worker.job.options.interpolate else AS_WRITTEN
     for hook in value if value.__class__ is List else ():
         if hook.__class__ is Map:
-            worker.service(hook, SERVICE)
+            worker.service(hook, table)
+    return value
+
+
+def triggers(worker: Canonical, value: Any, at: int) -> Any:
+    """A job's: `[cron expression]` to `[{cron: …}]`."""
+    schedule: Any = value.get("schedule") if value.__class__ is Map else None
+    for index, item in enumerate(schedule if schedule.__class__ is List else ()):
+        if item.__class__ is str:
+            schedule[index] = made(schedule.at[index], cron=item)
     return value
 
 
@@ -297,7 +326,7 @@ def go_float(value: float) -> str:
 
 
 BUILD: dict[str, Transform] = {
-    "additional_contexts": pairs,
+    "additional_contexts": contexts,
     "args": pairs,
     "labels": pairs,
     "no_cache_filter": texts,
@@ -329,5 +358,11 @@ SERVICE: dict[str, Transform] = {
     "secrets": grants,
     "sysctls": pairs,
     "tmpfs": texts,
+    "triggers": triggers,
     "volumes": volume_list,
 }
+
+# `--no-interpolate`: what the files' own form has to become is less, the rest is Go's types' doing.
+_READ_LATER = ("annotations", "args", "dns_search", "environment", "labels", "no_cache_filter", "sysctls", "tmpfs")
+AS_WRITTEN = {key: transform for key, transform in SERVICE.items() if key not in (*_READ_LATER, "deploy")}
+BUILD_AS_WRITTEN = {key: transform for key, transform in BUILD.items() if key not in _READ_LATER}

@@ -32,12 +32,10 @@ def validate(job: Job, tree: Map) -> None:
 
 def _file_object(job: Job, section: str, name: str, entry: Map, wanted: tuple[str, ...], at: int) -> None:
     given = [key for key in wanted if key in entry]
-    if entry.get("external"):
-        return
     if len(given) > 1:
         job.error("conflict", f'{section[:-1]} "{name}" may have only one of {", ".join(given)}',
                   entry.where(given[1]), key=True)  # fmt: skip
-    elif not given and not entry.get("driver"):
+    elif not given and "driver" not in entry and "external" not in entry:
         job.error("missing-key", f'{section[:-1]} "{name}" needs {", ".join(wanted)} or external', at, key=True)
 
 
@@ -83,11 +81,26 @@ def consistent(job: Job, tree: Map, disabled: Map) -> None:
         if service.__class__ is Map:
             _service(job, tree, name, service, services, disabled)
             _container_name(job, name, service, containers, services)
+    _jobs(job, tree, services, disabled)
     for name, entry in _items(tree, "secrets"):
         if not entry.get("external") and not entry.get("file") and not entry.get("environment"):
             at = tree["secrets"].where(name)
             job.error("missing-key", f'secret "{name}" needs file or environment', at, key=True)
     _circles(job, services)
+
+
+def _jobs(job: Job, tree: Map, services: Map, disabled: Map) -> None:
+    """A job's name is no service's; it may wait for services and for jobs."""
+    jobs = tree.get("jobs") if tree.get("jobs").__class__ is Map else Map()
+    for name, entry in _items(tree, "jobs"):
+        if name in services or name in disabled:
+            job.error("conflict", f'"{name}" is the name of a service and of a job', jobs.where(name), key=True)
+        depends = entry.get("depends_on")
+        for other in list(depends) if depends.__class__ is Map else ():
+            optional = depends[other].__class__ is Map and depends[other].get("required") is False
+            if other not in jobs and other not in services and not (optional and other in disabled):
+                message = f'job "{name}" depends on "{other}", which is not defined'
+                job.error("undefined-service", message, depends.where(other), key=True, hint=nearest(other, services))
 
 
 def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabled: Map) -> None:
@@ -116,15 +129,16 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
     deploy = service.get("deploy")
     if deploy.__class__ is Map:
         _limits(job, name, service, deploy)
-        if service.get("container_name") and (deploy.get("replicas") or 0) > 1:
-            job.error(
-                "conflict",
-                f'service "{name}" has a container_name and {deploy["replicas"]} replicas: a name can exist once',
-                service.where("container_name"),
-            )
-    if service.get("container_name") and (service.get("scale") or 0) > 1:
-        job.error("conflict", f'service "{name}" has a container_name and is scaled to {service["scale"]}',
-                  service.where("container_name"))  # fmt: skip
+    scale = service.get("scale")
+    if scale is None and deploy.__class__ is Map:
+        scale = deploy.get("replicas")
+    if service.get("container_name") and scale.__class__ is int and scale > 1:
+        job.error(
+            "conflict",
+            f'service "{name}" has a container_name and {scale} replicas: a name can exist once',
+            service.where("container_name"),
+        )
+    _mounts(job, name, service)
     _platform(job, name, service)
     build = service.get("build")
     if build.__class__ is Map and build.get("dockerfile") and build.get("dockerfile_inline"):
@@ -155,6 +169,23 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
             )
 
 
+def _mounts(job: Job, name: str, service: Map) -> None:
+    """One mount at one place, be it a volume or a tmpfs."""
+    seen: dict[Any, int] = {}
+    tmpfs, volumes = service.get("tmpfs"), service.get("volumes")
+    mounts = [(str(item).partition(":")[0], tmpfs.where(index)) for index, item in enumerate(tmpfs or ())]
+    mounts += [
+        (volume.get("target"), volumes.where(index))
+        for index, volume in enumerate(volumes or ())
+        if volume.__class__ is Map and volume.get("target")
+    ]
+    for target, at in mounts:
+        if target in seen:
+            notes = [("the other", seen[target])]
+            job.error("conflict", f'service "{name}": something is mounted at {target} already', at, notes=notes)
+        seen.setdefault(target, at)
+
+
 def _platform(job: Job, name: str, service: Map) -> None:
     build, platform = service.get("build"), service.get("platform")
     platforms = build.get("platforms") if build.__class__ is Map else None
@@ -169,12 +200,11 @@ def _platform(job: Job, name: str, service: Map) -> None:
 
 def _limits(job: Job, name: str, service: Map, deploy: Map) -> None:
     """A limit in both places must be the same (docker/compose: "can't set distinct values")."""
-    from cais.load.decode import number_of
+    from cais.load.forms import number_of
 
     resources = deploy.get("resources")
     resources = resources if resources.__class__ is Map else Map()
-    limits = resources.get("limits") if resources.get("limits").__class__ is Map else Map()
-    reservations = resources.get("reservations") if resources.get("reservations").__class__ is Map else Map()
+    limits, reservations = resources.get("limits"), resources.get("reservations")
     pairs = (
         ("scale", "replicas", deploy),
         ("mem_limit", "memory", limits),
@@ -183,17 +213,23 @@ def _limits(job: Job, name: str, service: Map, deploy: Map) -> None:
         ("mem_reservation", "memory", reservations),
     )
     for mine, theirs, holder in pairs:
-        left, right = number_of(mine, service.get(mine)), number_of(mine, holder.get(theirs))
-        if left is not None and right is not None and left != right and (mine == "scale" or (left and right)):
-            where = "deploy." if holder is deploy else "deploy.resources."
-            job.error(
-                "conflict",
-                f'service "{name}": {mine} and {where}…{theirs} differ' if holder is not deploy
-                else f'service "{name}": {mine} and deploy.{theirs} differ',
-                service.where(mine),
-                key=True,
-                notes=[("the other value", holder.where(theirs))],
-            )  # fmt: skip
+        left = number_of(mine, service.get(mine))
+        if left is None or holder.__class__ is not Map:
+            continue
+        right = number_of(mine, holder.get(theirs))
+        if mine == "scale":
+            if right is None:
+                deploy.put("replicas", service["scale"], service.where("scale"))
+            differ = right is not None and left != right
+            where = "deploy.replicas"
+        else:  # where there are limits at all, one that is not among them is 0
+            differ = left != 0 and left != (right or 0)
+            where = f"deploy.resources.{'reservations' if holder is reservations else 'limits'}.{theirs}"
+        if differ:
+            notes = [("the other value", holder.where(theirs))] if theirs in holder else []
+            hint = "" if theirs in holder else f"give {where} the same value, or only one of the two"
+            message = f'service "{name}": {mine} and {where} differ'
+            job.error("conflict", message, service.where(mine), key=True, hint=hint, notes=notes)
 
 
 def _built(job: Job, name: str, other: str, at: int, services: Map, disabled: Map) -> None:

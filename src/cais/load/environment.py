@@ -7,7 +7,8 @@ from typing import Any
 
 from cais.load.job import Job
 from cais.load.lookup import read_env
-from cais.source.tree import Map
+from cais.load.measures import to_bool
+from cais.source.tree import List, Map
 
 
 def bare_names(job: Job, tree: Map) -> None:
@@ -24,11 +25,25 @@ def bare_names(job: Job, tree: Map) -> None:
 
 
 def _fill(job: Job, values: Any) -> None:
+    if values.__class__ is List:  # `--no-interpolate` leaves lists
+        for index, item in enumerate(values):
+            if item in job.environment:
+                values[index] = f"{item}={job.environment[item]}"
     if values.__class__ is not Map:
         return
     for name, value in values.items():
         if value is None and name in job.environment:
             values[name] = job.environment[name]
+
+
+def files(job: Job, tree: Map) -> None:
+    """What the services' files give."""
+    services = tree.get("services")
+    for name, service in services.items() if services.__class__ is Map else ():
+        if service.__class__ is Map:
+            if job.options.resolve_environment:
+                env_files(job, service, name)
+            label_files(job, service, name)
 
 
 def env_files(job: Job, service: Map, name: str) -> None:
@@ -40,8 +55,9 @@ def env_files(job: Job, service: Map, name: str) -> None:
     collected = Map()
     for entry in given:
         path, at = entry.get("path"), entry.where("path")
+        required = _required(job, entry)
         if not os.path.exists(path):
-            if entry.get("required") not in (False, "false"):
+            if required:
                 job.error("env-file", f'service "{name}": env file {path} does not exist', at)
             continue
         raw = entry.get("format") == "raw"
@@ -58,10 +74,20 @@ def env_files(job: Job, service: Map, name: str) -> None:
     service.drop("env_file")
 
 
+def _required(job: Job, entry: Map) -> bool:
+    given = entry.get("required")
+    if given.__class__ is not str:
+        return given is not False
+    try:
+        return to_bool(given)
+    except ValueError as error:
+        job.error("cast", str(error), entry.where("required"))
+        return False
+
+
 def label_files(job: Job, service: Map, name: str) -> None:
     given = service.get("label_file")
     if not given:
-        service.drop("label_file")
         return
     collected = Map()
     for path, at in zip(given, given.at, strict=True):
@@ -78,5 +104,5 @@ def label_files(job: Job, service: Map, name: str) -> None:
 
 
 def _services(tree: Map) -> list[Map]:
-    services = tree.get("services")
-    return [one for one in services.values() if one.__class__ is Map] if services.__class__ is Map else []
+    found = [tree.get("services"), tree.get("jobs")]
+    return [one for section in found if section.__class__ is Map for one in section.values() if one.__class__ is Map]

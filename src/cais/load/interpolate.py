@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cais.load.job import Job
+from cais.load.measures import to_bool, to_float, to_int
 from cais.source.tree import List, Map
 
 MAX_NESTING = 50
@@ -187,34 +188,6 @@ class _Walker:
             job.error("cast", str(error), at)
             job.broken.add(at)
             return value
-
-
-_BOOLEANS = {
-    **dict.fromkeys(("true", "y", "yes", "on"), True),
-    **dict.fromkeys(("false", "n", "no", "off"), False),
-}
-
-
-def to_bool(text: str) -> bool:
-    found = _BOOLEANS.get(text.lower())
-    if found is None:
-        raise ValueError(f'"{text}" is neither true nor false')
-    return found
-
-
-def to_int(text: str) -> int:
-    if len(text) > 30 or not re.fullmatch(r"[-+]?[0-9]+", text):
-        raise ValueError(f'"{text[:60]}" is not a whole number')
-    return int(text)
-
-
-def to_float(text: str) -> float:
-    try:
-        if "_" in text or text != text.strip():
-            raise ValueError
-        return float(text)
-    except ValueError:
-        raise ValueError(f'"{text}" is not a number') from None
 
 
 _UPDATE = {"parallelism": to_int, "max_failure_ratio": to_float}

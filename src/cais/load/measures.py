@@ -1,4 +1,4 @@
-"""Durations, sizes and command lines in Docker's own notations."""
+"""Numbers, durations, sizes and command lines in Docker's own notations."""
 
 from __future__ import annotations
 
@@ -17,8 +17,42 @@ _UNITS = {
     "d": 86_400_000_000_000,
     "w": 604_800_000_000_000,
 }
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?([kKmMgGtTpP]?)(?:[iI]?[bB])?")
+_SIZE = re.compile(r"(.*?[0-9.]) ?(?:([kKmMgGtTpP])(?:[iI]?[bB])?|[bB]?)")
+_WHOLE = re.compile(r"[-+]?[0-9]+")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
+
+_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_HEXADECIMAL = re.compile(r"[-+]?0[xX]([0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][-+]?[0-9]+")
+_STRAY_UNDERSCORE = re.compile(r"(?<![0-9a-fA-FxX])_|_(?![0-9a-fA-F])")
+_NO_NUMBERS = frozenset(("inf", "infinity", "nan"))
+_BOOLEANS = {
+    **dict.fromkeys(("true", "y", "yes", "on"), True),
+    **dict.fromkeys(("false", "n", "no", "off"), False),
+}
+
+
+def to_bool(text: str) -> bool:
+    found = _BOOLEANS.get(text.lower())
+    if found is None:
+        raise ValueError(f'"{text}" is neither true nor false')
+    return found
+
+
+def to_int(text: str) -> int:
+    if len(text) > 30 or not _WHOLE.fullmatch(text):
+        raise ValueError(f'"{text[:60]}" is not a whole number')
+    return int(text)
+
+
+def to_float(text: str) -> float:
+    """A number in any of Go's spellings (strconv.ParseFloat): `1_000`, `+1.5e3`, `0x1.8p1`, `inf`."""
+    plain = text.replace("_", "")
+    if len(text) <= 60 and not (plain != text and _STRAY_UNDERSCORE.search(text)):
+        if _DECIMAL.fullmatch(plain) or plain.lstrip("+-").lower() in _NO_NUMBERS:
+            return float(plain)
+        if _HEXADECIMAL.fullmatch(plain):
+            return float.fromhex(plain)
+    raise ValueError(f'"{text[:60]}" is not a number')
 
 
 def nanoseconds(text: str) -> int:
@@ -70,12 +104,20 @@ def _decimal(amount: int, unit: int) -> str:
     return f"{whole}.{str(rest).rjust(len(str(unit)) - 1, '0').rstrip('0')}"
 
 
-def size_bytes(text: str) -> int:
-    """`1.5g` in bytes, units of 1024."""
+def size_of(text: str) -> int:
+    """`1.5g` in bytes, units of 1024; a plain number, negative or not, is one of bytes."""
+    if _WHOLE.fullmatch(text) and len(text) < 20:
+        return int(text)
     match = _SIZE.fullmatch(text)
-    if not match or len(text) > 30:
-        raise ValueError(f'"{text[:60]}" is not a size')
-    return int(float(match[1]) * 1024 ** _POWERS[match[2].lower()])
+    try:
+        if not match or len(text) > 60:
+            raise ValueError
+        amount = to_float(match[1]) * 1024 ** _POWERS[(match[2] or "").lower()]
+        if amount < 0:
+            raise ValueError
+        return int(amount)
+    except (ValueError, OverflowError):
+        raise ValueError(f'"{text[:60]}" is not a size') from None
 
 
 def shell_words(line: str) -> list[str]:

@@ -83,42 +83,28 @@ def sequence(value: Any, at: int) -> List:
         return value
     fresh = List()
     if value.__class__ is Map:
-        for name in sorted(value):
+        found: list[tuple[str, int]] = []
+        for name, given in value.items():
             place = value.where(name)
-            given = value[name]
             if given is None:
-                fresh.add(name, place)
-            elif given.__class__ is List:
-                for one in given:
-                    fresh.add(f"{name}={go_text(one)}", place)
+                found.append((name, place))
             else:
-                fresh.add(f"{name}={go_text(given)}", place)
+                found += [(f"{name}={go_text(one)}", place) for one in (given if given.__class__ is List else [given])]
+        for text, place in sorted(found):
+            fresh.add(text, place)
     elif value.__class__ is str:
         fresh.add(value, at)
     return fresh
 
 
-def as_sequence(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
-    left, right = sequence(base, at), sequence(over, at)
-    return List([*left, *right], [*left.at, *right.at])
-
-
 def as_pairs(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
-    if base.__class__ is Map and over.__class__ is Map:
-        for key, value in over.items():
-            base.put(key, value, over.where(key))
-        return base
-    return as_sequence(merge, base, over, at, path)
-
-
-def as_hosts(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
+    """`name=value` items: the last of a name counts, at the place of the first."""
     left, right = sequence(base, at), sequence(over, at)
-    known = set(left)
-    fresh = List(left, left.at)
-    for item, place in zip(right, right.at, strict=True):
-        if item not in known:
-            fresh.add(item, place)
-    return fresh
+    return _unique(List([*left, *right], [*left.at, *right.at]), _pair)
+
+
+def as_list(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
+    return append(sequence(base, at), sequence(over, at))
 
 
 def _as_mapping(value: Any, at: int, default: Callable[[int], Any]) -> Map:
@@ -157,7 +143,8 @@ def build(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
 
 def logging(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
     if base.__class__ is not Map or over.__class__ is not Map:
-        return over if over is not None else base
+        merge.job.error("merge", f"{path} cannot be merged: one file gives {_kind(base)}, another {_kind(over)}", at)
+        return base
     mine, theirs = base.get("driver"), over.get("driver")
     if mine is None or theirs is None or mine == theirs:
         return merge.mapping(base, over, path, None)
@@ -198,40 +185,42 @@ def ipam_config(merge: Merge, base: Any, over: Any, at: int, path: str) -> Any:
 
 
 BUILD: dict[str, Any] = {
-    "args": as_sequence,
-    "additional_contexts": as_sequence,
-    "extra_hosts": as_hosts,
-    "labels": as_sequence,
-    "ssh": as_sequence,
-    "ulimits": {"*": ulimit},
+    "args": as_pairs,
+    "additional_contexts": as_pairs,
+    "extra_hosts": as_list,
+    "labels": as_pairs,
 }
 SERVICE: dict[str, Any] = {
-    "annotations": as_sequence,
+    "annotations": as_pairs,
     "build": build,
     "command": replace,
     "depends_on": depends_on,
-    "deploy": {"labels": as_sequence},
-    "dns": as_sequence,
-    "dns_opt": as_sequence,
-    "dns_search": as_sequence,
+    "deploy": {"labels": as_pairs},
+    "dns": as_list,
+    "dns_opt": as_list,
+    "dns_search": as_list,
     "entrypoint": replace,
-    "env_file": as_sequence,
-    "label_file": as_sequence,
-    "environment": as_sequence,
-    "extra_hosts": as_hosts,
+    "env_file": as_list,
+    "label_file": as_list,
+    "environment": as_pairs,
+    "extra_hosts": as_list,
     "healthcheck": {"test": replace},
-    "labels": as_sequence,
+    "labels": as_pairs,
     "logging": logging,
     "models": named,
     "networks": named,
-    "sysctls": as_sequence,
-    "tmpfs": as_sequence,
+    "sysctls": as_pairs,
+    "tmpfs": as_list,
     "ulimits": {"*": ulimit},
 }
+_LABELLED = {"*": {"labels": as_pairs}}
 TOP: dict[str, Any] = {
     "services": {"*": SERVICE},
-    "networks": {"*": {"ipam": {"config": ipam_config}, "labels": as_sequence}},
-    "volumes": {"*": {"labels": as_sequence}},
+    "jobs": {"*": SERVICE},
+    "networks": {"*": {"ipam": {"config": ipam_config}, "labels": as_pairs}},
+    "volumes": _LABELLED,
+    "secrets": _LABELLED,
+    "configs": _LABELLED,
 }
 
 
@@ -278,31 +267,36 @@ def _grant(folder: str) -> Callable[[Any], Any]:
 def _port(item: Any) -> Any:
     if item.__class__ is Map:
         host = item.get("host_ip") or "0.0.0.0"
-        return f"{host}:{item.get('published', '')}:{item.get('target')}/{item.get('protocol') or 'tcp'}"
+        published = item.get("published", "")  # "80" and 80 are two to Docker Compose
+        return f"{host}:{published!r}:{item.get('target')}/{item.get('protocol') or 'tcp'}"
     return go_text(item)
 
 
-_NAMES = dict.fromkeys(
-    ("annotations", "environment", "labels", "sysctls"),
-    _pair,
-)
-UNIQUE_BUILD = {"args": _pair, "additional_contexts": _pair, "labels": _pair, "tags": _itself, "platforms": _itself}
+UNIQUE_BUILD = dict.fromkeys(("args", "additional_contexts", "labels", "tags"), _pair)
 UNIQUE_SERVICE: dict[str, Callable[[Any], Any]] = {
-    **_NAMES,
-    "cap_add": _itself,
-    "cap_drop": _itself,
+    **dict.fromkeys(
+        (
+            "annotations",
+            "cap_add",
+            "cap_drop",
+            "dns",
+            "dns_opt",
+            "dns_search",
+            "environment",
+            "labels",
+            "links",
+            "profiles",
+            "sysctls",
+            "tmpfs",
+        ),
+        _pair,
+    ),
     "configs": _grant(""),
     "devices": _device,
-    "dns": _itself,
-    "dns_opt": _itself,
-    "dns_search": _itself,
     "env_file": _env_file,
     "expose": _itself,
-    "links": _pair,
     "ports": _port,
-    "profiles": _itself,
     "secrets": _grant("/run/secrets"),
-    "tmpfs": _itself,
     "volumes": _volume,
 }
 
@@ -326,7 +320,10 @@ def unify_service(service: Map) -> None:
     for network in networks.values() if networks.__class__ is Map else ():
         for key in ("aliases", "link_local_ips") if network.__class__ is Map else ():
             if network.get(key).__class__ is List:
-                network[key] = _unique(network[key], _itself)
+                network[key] = _unique(network[key], _pair)
+    deploy = service.get("deploy")
+    if deploy.__class__ is Map and deploy.get("labels").__class__ is List:
+        deploy["labels"] = _unique(deploy["labels"], _pair)
     build = service.get("build")
     for key, value in build.items() if build.__class__ is Map else ():
         if value.__class__ is List and key in UNIQUE_BUILD:

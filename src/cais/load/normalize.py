@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from cais.load.canonical import made
+from cais.load import volumes
+from cais.load.canonical import AS_WRITTEN, Canonical, made
+from cais.load.canonical import SERVICE as TRANSFORMS
 from cais.load.job import Job
-from cais.source.tree import List, Map
+from cais.load.merge import SERVICE, Merge
+from cais.load.schema import CONTAINER
+from cais.source.tree import List, Map, copy
+
+CONTAINERS = ("services", "jobs")
 
 NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 
 def defaults(job: Job, tree: Map, working_dir: str) -> None:
     """Values that are always there, normalized or not."""
-    for service in _maps(tree, "services"):
+    for service in [*_maps(tree, "services"), *_maps(tree, "jobs")]:
         build = service.get("build")
         if build.__class__ is Map and "context" not in build and job.options.resolve_paths:
             build.put("context", working_dir, service.where("build"))
@@ -22,14 +28,19 @@ def defaults(job: Job, tree: Map, working_dir: str) -> None:
         for index, port in enumerate(service.get("ports") or ()):
             if port.__class__ is Map:
                 at = service["ports"].at[index]
-                if not port.get("mode"):
+                if "mode" not in port:
                     port.put("mode", "ingress", at)
-                if not port.get("protocol"):
+                if "protocol" not in port:
                     port.put("protocol", "tcp", at)
         for key in ("secrets",):
             for index, grant in enumerate(service.get(key) or ()):
-                if grant.__class__ is Map and not grant.get("target"):
+                if grant.__class__ is Map and "target" not in grant:
                     grant.put("target", f"/run/secrets/{grant.get('source', '')}", service[key].at[index])
+        for hook in service.get("pre_start") or ():
+            for volume in (hook.get("volumes") or ()) if hook.__class__ is Map else ():
+                bind = volume.get("bind") if volume.__class__ is Map else None
+                if bind.__class__ is Map and "create_host_path" not in bind:
+                    bind.put("create_host_path", False, volume.where("bind"))  # true in a service's own volumes
         for devices in (service.get("gpus"), _devices(service)):
             for index, device in enumerate(devices or ()):
                 if device.__class__ is Map and "count" not in device and "device_ids" not in device:
@@ -45,14 +56,9 @@ def _devices(service: Map) -> Any:
 
 def normalize(job: Job, tree: Map, name: str) -> None:
     _networks(tree)
-    for service_name, service in _items(tree, "services"):
-        at = tree["services"].where(service_name)
-        if service.get("pull_policy") == "if_not_present":
-            service["pull_policy"] = "missing"
-        build = service.get("build")
-        if build.__class__ is Map and build.get("dockerfile") is None and build.get("dockerfile_inline") is None:
-            build.put("dockerfile", "Dockerfile", service.where("build"))
-        _dependencies(service, at)
+    for section in CONTAINERS:
+        for container_name, container in _items(tree, section):
+            _container(job, container, tree[section].where(container_name))
     for section in ("networks", "volumes", "configs", "secrets"):
         entries = tree.get(section)
         if entries.__class__ is not Map:
@@ -66,23 +72,40 @@ def normalize(job: Job, tree: Map, name: str) -> None:
                 entry.put("name", key if entry.get("external") else f"{name}_{key}", at)
 
 
+def _container(job: Job, container: Map, at: int) -> None:
+    if container.get("pull_policy") == "if_not_present":
+        container["pull_policy"] = "missing"
+    build = container.get("build")
+    if build.__class__ is Map and build.get("dockerfile") is None and build.get("dockerfile_inline") is None:
+        build.put("dockerfile", "Dockerfile", container.where("build"))
+    _dependencies(container, at)
+    for volume in container.get("volumes") or ():
+        if volume.__class__ is Map and volume.get("target").__class__ is str:
+            volume["target"] = volumes.clean(volume["target"])
+    if container.get("pre_start"):
+        _inherit(job, container, container["pre_start"])
+
+
+def _inherit(job: Job, service: Map, hooks: List) -> None:
+    """What runs before a service runs as the service does, save for what it says itself and the volumes."""
+    given = [key for key in service if key in CONTAINER and key != "volumes"]
+    for index, hook in enumerate(hooks):
+        if hook.__class__ is Map:
+            base = copy(Map({key: service[key] for key in given}, {key: service.where(key) for key in given}))
+            hooks[index] = Merge(job).mapping(base, hook, "pre_start", SERVICE)
+            Canonical(job).service(hooks[index], TRANSFORMS if job.options.interpolate else AS_WRITTEN)
+
+
 def _networks(tree: Map) -> None:
     used = False
-    services = tree.get("services")
-    for name, service in _items(tree, "services"):
-        if service.get("provider") is not None:
-            continue
-        if service.get("network_mode") is None:
-            if not service.get("networks"):
-                at = services.where(name)
-                service.put("networks", Map({"default": None}, {"default": at}), at)
-            used = used or "default" in service["networks"]
-        for hook in service.get("pre_start") or ():
-            if hook.__class__ is Map and not hook.get("image") and service.get("image"):
-                hook.put("image", service["image"], service.where("image"))
-            if hook.__class__ is Map and not hook.get("network_mode") and not hook.get("networks"):
-                hook.put("networks", Map({"default": None}), services.where(name))
-                used = True
+    for section in CONTAINERS:
+        for name, container in _items(tree, section):
+            if container.get("provider") is not None or container.get("network_mode") is not None:
+                continue
+            if not container.get("networks"):
+                at = tree[section].where(name)
+                container.put("networks", Map({"default": None}, {"default": at}), at)
+            used = used or "default" in container["networks"]
     if used:
         if tree.get("networks").__class__ is not Map:
             tree.put("networks", Map(), -1)

@@ -10,6 +10,7 @@ from typing import Any
 from cais.load.job import Job
 from cais.source.tree import List, Map
 
+REMOTE = ("http://", "https://", "git://", "ssh://", "git@", "github.com/", "oci://")
 _REMOTE = re.compile(
     r"(https?://|git://|ssh://|github\.com/|git@|docker-image://|oci-layout://|service:)|[a-z0-9+.-]+://"
 )
@@ -25,6 +26,10 @@ def expand(path: str) -> str:
 def join(folder: str, path: str) -> str:
     path = expand(path)
     return os.path.normpath(os.path.join(folder, path))
+
+
+def absolute(path: str, folder: str) -> str:
+    return os.path.normpath(os.path.join(folder, expand(path)))
 
 
 def windows(path: str) -> bool:

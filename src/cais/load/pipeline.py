@@ -32,8 +32,7 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
     given = lookup.given_name(job)
     fallback = lookup.normal_name(os.path.basename(found.working_dir))
 
-    reader = documents.reader(job)
-    reader.given, reader.fallback = given, fallback
+    reader = documents.Reader(job, given, fallback)
     tree = reader.project(found.files, found.working_dir)
     if reader.fatal:
         job.stop_if_failed()
@@ -69,16 +68,13 @@ def _finish(job: Job, tree: Map, found: lookup.Found, name: str, name_at: int) -
         job.stop_if_failed()
         job.found = sort(job.found)
         return Loaded(name, found.working_dir, found.files, tree, Map(), active, everything, job)
-    disabled = profiles.activate(job, tree, active, options.services or ())
+    disabled = profiles.activate(tree, active)
     if options.consistency:
         consistency.consistent(job, tree, disabled)
-    services = tree.get("services")
-    for service_name, service in services.items() if services.__class__ is Map else ():
-        if options.resolve_environment and service.__class__ is Map:
-            environment.env_files(job, service, service_name)
-            environment.label_files(job, service, service_name)
+    environment.files(job, tree)
     if options.services:
-        profiles.select(job, tree, options.services)
+        profiles.select(job, tree, disabled, active, options.services)
+        environment.files(job, tree)  # those of services that a profile had hidden
     profiles.prune(tree)
     decode.decode(job, tree)
     tree.put("name", name, name_at)

@@ -30,44 +30,68 @@ def all_profiles(tree: Map) -> tuple[str, ...]:
     )
 
 
-def activate(job: Job, tree: Map, profiles: Sequence[str], named: Sequence[str]) -> Map:
-    """Take the services no profile activates out of `tree`; returns them."""
-    services = tree.get("services")
+def activate(tree: Map, profiles: Sequence[str]) -> Map:
+    """Take the services and jobs that no profile activates out of `tree`; returns the services."""
     disabled = Map()
-    if services.__class__ is not Map or "*" in profiles:
+    if "*" in profiles:
         return disabled
-    active = set(profiles)
-    for name in named:
-        service = services.get(name)
-        if service.__class__ is Map:
-            active.update(service.get("profiles") or ())
-    for name in list(services):
-        service = services[name]
-        wanted = service.get("profiles") if service.__class__ is Map else None
-        if wanted and not active.intersection(wanted):
-            disabled.put(name, service, services.where(name))
-            services.drop(name)
+    active = frozenset(profiles or ("",))  # with none named, "" is: what Go's split makes of an empty variable
+    for section in ("services", "jobs"):
+        entries = tree.get(section)
+        for name in list(entries) if entries.__class__ is Map else ():
+            entry = entries[name]
+            wanted = entry.get("profiles") if entry.__class__ is Map else None
+            if wanted and active.isdisjoint(wanted):
+                if section == "services":
+                    disabled.put(name, entry, entries.where(name))
+                entries.drop(name)
     return disabled
 
 
-def select(job: Job, tree: Map, named: Sequence[str]) -> None:
-    """Only the named services and what they depend on."""
-    services = tree["services"]
-    keep: dict[str, None] = {}
-    pending = list(named)
+def select(job: Job, tree: Map, disabled: Map, profiles: Sequence[str], named: Sequence[str]) -> None:
+    """Only the named services, which a profile may hide, and what they depend on. A name may be a pattern."""
+    services = tree.get("services") or Map()
+    active = set(profiles)
     for name in named:
-        if name not in services:
+        if name in disabled:
+            active.update(disabled[name].get("profiles") or ())
+    for name in list(disabled):
+        if not active.isdisjoint(disabled[name].get("profiles") or ()):
+            services.put(name, disabled[name], disabled.where(name))
+            disabled.drop(name)
+    keep: dict[str, None] = {}
+    pending: list[str] = []
+    for name in named:
+        matching = [name] if name in services else _matching(name, services)
+        if not matching:
             hint = nearest(name, services) or f"services: {', '.join(sorted(services)) or 'none'}"
             job.error("no-such-service", f"no such service: {name}", hint=hint)
+        pending += matching
     while pending:
         name = pending.pop()
-        if name in keep or name not in services:
+        if name in keep:
             continue
         keep[name] = None
-        pending.extend(services[name].get("depends_on") or ())
+        depends = services[name].get("depends_on") or Map()
+        for other, entry in depends.items():
+            if other in services:
+                pending.append(other)
+            elif entry.__class__ is not Map or entry.get("required") is not False:
+                message = f'no such service: {other}, which service "{name}" depends on'
+                job.error("no-such-service", message, depends.where(other), key=True)
     for name in list(services):
         if name not in keep:
             services.drop(name)
+            continue
+        depends = services[name].get("depends_on") or Map()
+        for other in [other for other in depends if other not in keep]:
+            depends.drop(other)
+
+
+def _matching(pattern: str, services: Map) -> list[str]:
+    from fnmatch import fnmatchcase
+
+    return [name for name in services if fnmatchcase(name, pattern.replace("[^", "[!"))]
 
 
 def prune(tree: Map) -> None:
@@ -103,6 +127,3 @@ def _uses(service: Map, used: dict[str, set[str]]) -> None:
         for grant in build.get("secrets") or ():
             if grant.__class__ is Map:
                 used["secrets"].add(grant.get("source", ""))
-    for hook in service.get("pre_start") or ():
-        if hook.__class__ is Map:
-            _uses(hook, used)

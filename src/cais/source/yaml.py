@@ -99,10 +99,10 @@ class _Builder:
     def run(self, parser: Any) -> list[Document]:
         next_event = parser.get_event
         documents: list[Document] = []
+        self.anchors: dict[str, Any] = {}  # YAML's end with their document, Docker Compose's with the file
         while (event := next_event()) is not None:
             if event.__class__.__name__ == "DocumentStartEvent":
                 mark = event.start_mark
-                self.anchors: dict[str, Any] = {}
                 self.open: set[str] = set()
                 self.tagged = False
                 self.start = _at(self.number, mark.line, mark.column)
