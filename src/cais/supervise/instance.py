@@ -7,18 +7,21 @@ import asyncio
 import contextlib
 import os
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
+from cais.diag.api import CaisError
 from cais.paths import private_dir
 from cais.sandbox.api import PortSpec, Refused
 from cais.supervise import machine
 from cais.supervise.api import InstanceSpec, InstanceState
 from cais.supervise.logs import ERR, OUT, LogWriter, log_path, remove_logs
 from cais.supervise.machine import Life
+from cais.supervise.messages import plain
 from cais.supervise.state import remove_tree
 
 if TYPE_CHECKING:
@@ -102,9 +105,14 @@ class Instance:
     # -- the machine ----------------------------------------------------------------------------------------------
 
     def feed(self, event: machine.Event) -> None:
+        """One step. An action that fails must not take the others with it: a check that is never due again, a change
+        that nobody hears of, and whoever waits for this instance waits for ever."""
         self.life, actions = machine.step(self.life, event)
         for action in actions:
-            self._do(action)
+            try:
+                self._do(action)
+            except Exception:
+                self.supervisor.complain(traceback.format_exc())
         self.supervisor.changed()
 
     def _do(self, action: machine.Action) -> None:
@@ -156,26 +164,32 @@ class Instance:
     async def _spawn(self, run: int) -> None:
         spec = self.spec
         ours: list[int] = []  # given to the child, closed here afterwards
+
+        def told(code: int) -> None:
+            self._exit(run, code)
+
         try:
-            self._make_volumes()
-            stdio = self._stdio(ours)
-            self._failed = ""
-            self.supervisor.exits[spec.id] = lambda code: self._exit(run, code)
-            sandbox = await self.supervisor.sandbox()
             try:
+                self._make_volumes()
+                stdio = self._stdio(ours)
+                self._failed = ""
+                self.supervisor.exits[spec.id] = told
+                sandbox = await self.supervisor.sandbox()
                 spawned = await sandbox.spawn(spec.id, spec.root, spec.process, spec.net, stdio)
             finally:
                 for fd in ours:
                     os.close(fd)
             if spawned.tty >= 0:
                 self._take_terminal(spawned.tty)
-        except (Refused, OSError) as error:
-            self.supervisor.exits.pop(spec.id, None)
-            self._close_pipes()
-            why = f"{error.step}: {error.why}" if isinstance(error, Refused) else str(error)
-            if self._log:
-                self._log.note("closed")
-            self.feed(machine.SpawnFailed(run, why, time.time()))
+        except Exception as error:
+            # When stack init dies, the end of this run may have been told before this, and the next run have begun.
+            if self.supervisor.exits.get(spec.id) is told:
+                del self.supervisor.exits[spec.id]
+            if run == self.life.run:
+                self._close_pipes()
+                if self._log:
+                    self._log.note("closed")
+            self.feed(machine.SpawnFailed(run, self._why(error), time.time()))
             return
         self.addresses = spawned.addresses
         for note in spawned.notes:
@@ -184,12 +198,21 @@ class Instance:
         try:
             for port in spec.ports:
                 ports.append(await sandbox.publish(spec.id, port))
-        except (Refused, OSError) as error:
-            self._failed = f"{error.step}: {error.why}" if isinstance(error, Refused) else str(error)
+        except Exception as error:
+            self._failed = self._why(error)
             sandbox.signal(spec.id, 9)
         self.ports = tuple(ports)
         if not self._failed:
             self.feed(machine.Spawned(run, spawned.pid, time.time()))
+
+    def _why(self, error: Exception) -> str:
+        """In words that a message can carry; what nobody expected is ours, with its trace in our log."""
+        if isinstance(error, Refused):
+            return plain(f"{error.step}: {error.why}")
+        if not isinstance(error, (OSError, CaisError)):
+            self.supervisor.complain(traceback.format_exc())
+            return plain(f"the supervisor failed: {type(error).__name__}: {error}")
+        return plain(str(error))
 
     def _make_volumes(self) -> None:
         """Its anonymous volumes; mode 0755 is what the service sees at the target until the image fills them."""
@@ -271,8 +294,8 @@ class Instance:
         try:
             if self.spec.ports and self.supervisor.has_sandbox:
                 await (await self.supervisor.sandbox()).unpublish(self.spec.id)
-        except (Refused, OSError) as error:
-            self.supervisor.complain(f"unpublish {self.spec.id}: {error}")
+        except Exception as error:
+            self.supervisor.complain(f"unpublish {self.spec.id}: {self._why(error)}")
         self.ports = ()
         if self._failed:
             self.feed(machine.SpawnFailed(run, self._failed, at, exit_code=128))
@@ -303,7 +326,10 @@ class Instance:
         """Nothing of it runs: throw away what belonged to it alone."""
         spec = self.spec
         self._close_log()
-        await asyncio.get_running_loop().run_in_executor(None, self._remove_files)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._remove_files)
+        except Exception as error:
+            self.supervisor.complain(f"remove {spec.id}: {self._why(error)}")
         self.supervisor.forget(self)
         self.gone.set()
         self.supervisor.tell(self, "removed", "")
@@ -341,23 +367,29 @@ class Instance:
         loop.add_reader(reading, take)
         self.supervisor.exits[token] = lambda code: None if ended.done() else ended.set_result(code)
         process = replace(self.spec.process, argv=health.argv, tty=False, init=False)
-        code = -1
-        try:
-            sandbox = await self.supervisor.sandbox()
+
+        async def check() -> int:
             try:
+                if not self.supervisor.has_sandbox:
+                    raise Refused("stack init", "it is gone")
+                sandbox = await self.supervisor.sandbox()
                 await sandbox.enter(self.spec.id, process, (-1, writing, writing), token)
             finally:
                 os.close(writing)
-            code = await asyncio.wait_for(asyncio.shield(ended), health.timeout or None)
+            return await asyncio.shield(ended)
+
+        code = -1
+        try:
+            # Its start counts too: one that is never answered must not be waited for longer than the check may take.
+            code = await asyncio.wait_for(check(), health.timeout or None)
         except TimeoutError:
             self.supervisor.signal(token, 9)
             output[:] = f"the check took longer than {health.timeout:g} s".encode()
-        except (Refused, OSError) as error:
-            output[:] = str(error).encode()
+        except Exception as error:
+            output[:] = self._why(error).encode()
         finally:
             take()
             loop.remove_reader(reading)
             os.close(reading)
-            if code >= 0:
-                self.supervisor.exits.pop(token, None)
+            self.supervisor.exits.pop(token, None)
         self.feed(machine.ProbeEnded(run, probe, code, output.decode(errors="replace").strip(), time.time()))

@@ -156,6 +156,11 @@ def decode_reply(data: bytes) -> Reply:
     return _replies.decode(data)
 
 
+def plain(text: str) -> str:
+    """`text` as JSON can carry it: a path that is no UTF-8 comes from the system with surrogates (PEP 383)."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def encode(message: Request | Reply, fds: int = 0) -> bytes:
     body = msgspec.json.encode(message)
     return HEAD.pack(len(body), fds) + body

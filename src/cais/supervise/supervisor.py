@@ -40,9 +40,10 @@ from cais.supervise.messages import (
     Told,
     Wait,
     Watch,
+    plain,
 )
 from cais.supervise.state import Kept, State, Unreadable, read_state, remove_tree, write_state
-from cais.supervise.waiting import SETTLED, arrived, in_layers, judge
+from cais.supervise.waiting import arrived, in_layers, judge, settles_in
 
 SandboxFactory = Callable[[Path, Callable[[str, int], None], Callable[[], None]], Awaitable[Sandbox]]
 
@@ -88,7 +89,8 @@ class Supervisor:
         self._restore()
         self._take_up(listener)
         keeper = loop.create_task(self._keep_socket(bind))
-        self._consider_ending()
+        # The command that made us may be slow to connect; ended before that, it would have to make another.
+        self._idle_due = loop.call_later(LINGER, self._end_if_idle)
         self._spawn_task(self._warm())
         try:
             await self._ending.wait()
@@ -185,7 +187,7 @@ class Supervisor:
             self.complain("".join(traceback.format_exception(error)))
 
     def complain(self, text: str) -> None:
-        os.write(2, f"{time.strftime('%F %T')} {text.rstrip()}\n".encode())
+        os.write(2, f"{time.strftime('%F %T')} {text.rstrip()}\n".encode(errors="backslashreplace"))
 
     # -- the sandbox ------------------------------------------------------------------------------------------------
 
@@ -344,10 +346,10 @@ class Supervisor:
         try:
             done = await self._carry_out(connection, request, fds)
         except Refused as error:
-            done = Done(exit_code=1, error=f"{error.step}: {error.why}")
+            done = Done(exit_code=1, error=plain(f"{error.step}: {error.why}"))
         except Exception as error:
             self.complain(traceback.format_exc())
-            done = Done(exit_code=3, error=f"the supervisor failed: {type(error).__name__}: {error}")
+            done = Done(exit_code=3, error=plain(f"the supervisor failed: {type(error).__name__}: {error}"))
         if done is not None:
             connection.send(done)
 
@@ -493,8 +495,8 @@ class Supervisor:
                     (i, f"it is not {'healthy' if i.spec.health else 'running'} after {timeout:g} s") for i in missing
                 ]
                 return Done(exit_code=1, failures=self._failures(late, wait=wait))
-            settling = [i.life.started + SETTLED - now for i in missing if i.life.pid and i.life.spec.health is None]
-            await self._change(min([t for t in (left, *settling) if t is not None and t > 0], default=None))
+            settling = [settles_in(i.life, now) for i in missing if i.life.pid and i.life.spec.health is None]
+            await self._change(min([t for t in (left, *settling) if t], default=None))
 
     def _failures(self, failed: Sequence[tuple[Instance, str]], *, wait: bool) -> tuple[Failure, ...]:
         """One message for each cause: those who only waited for it are named in it."""

@@ -78,6 +78,15 @@ def _one(dependency: Dependency, life: Life) -> tuple[bool, str, str]:
 SETTLED = 0.3
 
 
+def settles_in(life: Life, now: float) -> float:
+    """Seconds until one that runs and has no healthcheck counts as there; 0 when it does.
+
+    A clock that has been set back must not make anybody wait for it to come round again.
+    """
+    left = life.started + SETTLED - now
+    return left if 0 < left <= SETTLED else 0.0
+
+
 def arrived(life: Life, now: float, *, wait: bool) -> tuple[bool, str]:
     """For `up`: (is there, why it will never be). `wait` asks for healthy, or running where there is no check.
 
@@ -100,7 +109,7 @@ def arrived(life: Life, now: float, *, wait: bool) -> tuple[bool, str]:
     if not wait:
         return True, ""
     if life.spec.health is None:
-        return now - life.started >= SETTLED, ""
+        return not settles_in(life, now), ""
     if life.health == "unhealthy":
         return False, f"it is unhealthy: {life.streak} checks in a row failed"
     return life.health == "healthy", ""
