@@ -8,11 +8,13 @@ pty's line discipline, and a changed window is told to it (SIGWINCH, TIOCSWINSZ,
 import os
 import signal
 from types import FrameType
+from typing import Self
 
 from cais.supervise.client import Client
 from cais.supervise.messages import Done
 
 CHUNK = 65536
+SENT_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 PATIENCE = 3  # the third ^C leaves, whatever the process does with the first two; as the docker command has it
 
 
@@ -21,33 +23,50 @@ def wants_terminal() -> bool:
     return os.isatty(0) and os.isatty(1)
 
 
+class Signals:
+    """Sends ours on to the process, from before it begins: one that came while it was being made would end this
+    command alone, and leave the process to itself. What comes early is kept until `begun`."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.early: list[int] = []
+        self._begun = False
+        self._interrupts = 0
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._take) for number in SENT_ON}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def begun(self) -> None:
+        self._begun = True
+        for number in self.early:
+            self.client.forward(number)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts >= PATIENCE:
+            raise KeyboardInterrupt
+        if self._begun:
+            self.client.forward(number)
+        else:
+            self.early.append(number)
+
+
 def attend(client: Client) -> int:
     """Wait for the process that `client` has begun; its exit code."""
     if client.terminal < 0:
-        return _wait(client)
+        with Signals(client) as signals:
+            signals.begun()
+            return client.ended()
     try:
         return _relay(client, client.terminal)
     finally:
         os.close(client.terminal)
         client.terminal = -1
-
-
-def _wait(client: Client) -> int:
-    interrupts = 0
-
-    def send_on(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        if interrupts >= PATIENCE:
-            raise KeyboardInterrupt
-        client.forward(number)
-
-    before = {number: signal.signal(number, send_on) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)}
-    try:
-        return client.ended()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _relay(client: Client, master: int) -> int:

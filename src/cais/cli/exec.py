@@ -37,7 +37,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     given = parse(COMMAND, argv)
     from msgspec.structs import replace
 
-    from cais.cli.attach import attend, wants_terminal
+    from cais.cli.attach import Signals, attend, wants_terminal
     from cais.cli.running import need_services, one_instance, view, which_project
     from cais.supervise.client import Client as Connection
 
@@ -72,13 +72,17 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         if detach:
             with open(os.devnull, "r+b", buffering=0) as null:
                 began = client.exec(one.spec.id, process, (null.fileno(),) * 3)
-            if began is not None:
-                return 0
+            return 0 if began is not None else refused(client)
+        if terminal:
+            if client.exec(one.spec.id, process) is None:
+                return refused(client)
+            code = attend(client)
         else:
-            began = client.exec(one.spec.id, process)
-        if began is None:
-            return refused(client)
-        code = attend(client)
+            with Signals(client) as signals:
+                if client.exec(one.spec.id, process) is None:
+                    return refused(client)
+                signals.begun()
+                code = client.ended()
     if client.done.error:
         raise CaisError(client.done.error, hint=client.done.hint)
     return code
