@@ -7,6 +7,7 @@ with Client.reach(project) as client:       # None when no supervisor lives
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -83,16 +84,22 @@ class Client:
 
     @classmethod
     def _greet(cls, sock: socket.socket, home: Path) -> "Client | None":
-        from cais.supervise.connect import PATIENCE, silent
+        from cais.supervise.connect import silent, still_comes
 
         frames = Frames()
+        begun = time.monotonic()
         try:
-            sock.settimeout(PATIENCE)
-            message, _ = _receive(sock, frames)
+            while (frame := frames.next()) is None:
+                sock.settimeout(1.0)
+                try:
+                    if not frames.receive(sock):
+                        raise EOFError
+                except TimeoutError:
+                    if not still_comes(home, begun):
+                        sock.close()
+                        raise silent(home) from None
             sock.settimeout(None)
-        except TimeoutError:
-            sock.close()
-            raise silent(home) from None
+            message = decode_reply(frame[0])
         except (EOFError, ConnectionError):
             sock.close()
             return None
@@ -279,8 +286,6 @@ def offline(project: str) -> Snapshot | None:
 
 def await_end(home: Path, seconds: float) -> None:
     """Until the supervisor that has nothing left to do is gone, and its lock free."""
-    import time
-
     from cais.supervise.connect import supervisor_alive
 
     end = time.monotonic() + seconds

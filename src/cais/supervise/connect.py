@@ -83,6 +83,11 @@ def supervisor_alive(home: Path) -> bool:
     return False
 
 
+def still_comes(home: Path, since: float) -> bool:
+    """Whether an answer that has been waited for since then may still come: none comes from one that is stopped."""
+    return time.monotonic() - since < PATIENCE and not _is_stopped(_holder(home))
+
+
 def silent(home: Path) -> CaisError:
     """What to say of a supervisor that holds its lock and does not answer."""
     pid = _holder(home)
