@@ -3,6 +3,8 @@
 import in_image
 import pytest
 
+from conftest import Project
+
 pytestmark = pytest.mark.real
 
 _CHECK = """
@@ -52,6 +54,35 @@ def test_pip_installs_where_the_official_image_has_it(tag: str) -> None:
         "apart",
         "gone",
     ]
+
+
+@pytest.mark.parametrize("tag", ["3.11-slim", "3.13-slim"])
+def test_uv_installs_into_the_system_as_in_the_official_image(project: Project, tag: str) -> None:
+    project.write(
+        "Dockerfile",
+        f"""
+        FROM python:{tag}
+        RUN pip install uv && uv pip install --system flask
+        RUN test -z "$(find / -xdev -name EXTERNALLY-MANAGED)"
+        """,
+    )
+    project.compose("""
+        services:
+          app:
+            build: .
+            init: true
+            command: [sleep, infinity]
+    """)
+    project.up(timeout=300)
+    minor = tag.partition("-")[0]
+    script = "import flask, sys; print(flask.__file__, sys.executable)"
+    said = project.exec("app", "python", "-c", script).stdout
+    assert said.split() == [f"/usr/local/lib/python{minor}/site-packages/flask/__init__.py", "/usr/local/bin/python"]
+    assert "Flask" in project.exec("app", "flask", "--version").stdout
+    assert project.exec("app", "which", "flask").stdout == "/usr/local/bin/flask\n"
+    assert project.exec("app", "pip", "list").stdout.count("Flask ") == 1
+    project.exec("app", "pip", "uninstall", "-q", "-y", "flask")
+    assert project.exec("app", "python", "-c", "import flask", check=False).returncode == 1
 
 
 def test_an_extension_is_built_against_the_images_headers() -> None:

@@ -3,6 +3,9 @@
 The interpreter is Debian's of the suite that has that version. /usr/local is a virtual environment over it: there
 `pip install` goes to /usr/local/lib/python3.x/site-packages and nothing is "externally managed", while `python -m
 venv`, `pip install --user` and console scripts in /usr/local/bin are what they are in the official image.
+
+`uv pip install --system` passes over virtual environments and takes Debian's interpreter itself: that one has no
+EXTERNALLY-MANAGED marker (PEP 668) here, and its /usr/local/lib/python3.x/dist-packages is the same folder.
 """
 
 from cais.catalog.api import (
@@ -111,7 +114,7 @@ def _interpreter(suite: str, minor: int) -> Program:
         DebianPackages(suite, (f"lib{name}-dev",), alone=True),  # Python.h, for wheels that are built
         *(Wheel(p, v, f, s, f"/usr/local/lib/{name}/site-packages") for p, v, f, s in _WHEELS),
     ]
-    return Program(name, "1", tuple(sources))
+    return Program(name, "2", tuple(sources))
 
 
 def _scripts(minor: int, version: str) -> tuple[FileIn, ...]:
@@ -142,4 +145,5 @@ def _links(minor: int) -> tuple[tuple[str, str], ...]:
         (f"/usr/local/bin/python3.{minor}", f"/usr/bin/python3.{minor}"),
         ("/usr/local/bin/python3", f"python3.{minor}"),
         ("/usr/local/bin/python", "python3"),
+        (f"/usr/local/lib/python3.{minor}/dist-packages", "site-packages"),
     )

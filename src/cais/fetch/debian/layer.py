@@ -46,6 +46,9 @@ def place(
     for one in unpacked:
         script = one.control.files.get("postinst", b"").decode(errors="replace")
         _alternatives(target, script)
+    # An interpreter that a card brings is the image's own, pip's and uv's to install into (PEP 668).
+    for marker in target.glob("usr/lib/python3.*/EXTERNALLY-MANAGED"):
+        marker.unlink()
     _bytecode(target, source.suite)
     if not source.alone and target == root:
         # What apt in an image of this program must know, else `purge --auto-remove` takes the program's libraries
