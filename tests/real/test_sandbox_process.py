@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import resource
 import signal
 from pathlib import Path
@@ -353,3 +354,57 @@ def test_a_service_on_the_hosts_network_changes_nothing_of_it(tmp_path: Path) ->
     if not os.geteuid():
         assert not {words[words.index("-") + 1] for words in below_sys} & {"debugfs", "tracefs", "securityfs", "bpf"}
     assert set(os.listdir("/sys/class/net")) <= set(seen.split())
+
+
+_ALL_OF_IT = """
+cd /
+grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|Sig|Umask|NS|ShdPnd)' /proc/self/status
+cut -d' ' -f5- /proc/self/mountinfo | sed 's/lowerdir=[0-9:]*,upperdir=[0-9]*,workdir=[0-9]*//'
+cat /proc/self/limits /proc/self/cgroup /proc/1/comm /proc/sys/net/ipv4/ip_unprivileged_port_start
+cut -d' ' -f1,2,4-8 /proc/1/stat; ls -l /proc/1/fd | sed 's/.* //; s/:.*//'
+ls -l /dev; stat -c '%A %u %g %n' / /proc /sys /srv/made
+hostname; env; head -c 20 /proc/keys /proc/interrupts; cat /etc/hosts /etc/resolv.conf; ls /proc/acpi /sys/firmware
+"""
+
+
+def test_both_ways_to_start_an_instance_make_the_same_of_it(tmp_path: Path) -> None:
+    """A soft limit that is what it is anyway cannot be given without a full copy of stack init (starter.plain)."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run() -> tuple[str, str]:
+        async with Stack(tmp_path) as stack:
+            seen = []
+            for ulimits in ({}, {"nofile": files}):
+                where = Net(mode="none", hostname="same")
+                seen.append(await stack.output(_ALL_OF_IT, net=where, cwd="/srv/made", umask=0o027, ulimits=ulimits))
+            return seen[0], seen[1]
+
+    one, other = asyncio.run(run())
+    made = re.compile(r"\b[A-Z][a-z]{2} +\d+ +\d+:\d+\b")  # times in `ls -l`
+    assert sorted(made.sub("", one).splitlines()) == sorted(made.sub("", other).splitlines())
+    assert "/proc/interrupts" in one and "same" in one
+
+
+def test_a_start_that_fails_leaves_the_next_one_nothing(tmp_path: Path) -> None:
+    async def run() -> list[str]:
+        async with Stack(tmp_path) as stack:
+            told = []
+            for argv in (["absent"], ["/etc/hostname"], ["sh", "-c", "exit 3"], ["/absent"], ["true"]):
+                name = f"s{len(told)}"
+                try:
+                    await stack.start(name, *argv, net=Net(mode="none", hostname=name))
+                except Refused as error:
+                    told.append(f"{error.step}: {error.why}")
+                else:
+                    told.append(str(await stack.ended(name)))
+            told.append(await stack.output("hostname; ls /proc/self/fd | wc -l", net=Net(mode="none", hostname="last")))
+            return told
+
+    assert asyncio.run(run()) == [
+        "exec absent: not found in PATH",
+        "exec /etc/hostname: permission denied",
+        "3",
+        "exec /absent: no such file",
+        "0",
+        "last\n4\n",
+    ]

@@ -5,6 +5,7 @@ Everything that crosses a process border here is a `msgspec.Struct`, so it is JS
     supervisor (host namespaces, asyncio)
       └ stack init: pid 1 of a new user (not for root), PID, mount and network namespace; dies with its supervisor
           ├ service: PID, mount, network, UTS, IPC namespaces of its own; pid 1 is its program
+          ├ starters: make namespaces and roots of services, and go when there is nothing to start
           └ border: proxy for published ports, in the stack's network namespace
 
 `StackSandbox` (stack.py) is the supervisor's handle on one stack init. The builder of Dockerfiles uses the

@@ -9,13 +9,15 @@ import os
 import select
 import signal
 import socket
+import time
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 import msgspec
 
-from cais.sandbox import kernel, netlink, nftables, service, wire
+from cais.sandbox import kernel, netlink, nftables, script, service, starter, wire
 from cais.sandbox.api import Process, Refused
 from cais.sandbox.kernel import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
 from cais.sandbox.messages import (
@@ -24,7 +26,6 @@ from cais.sandbox.messages import (
     Done,
     Enter,
     Exited,
-    Link,
     OpenGateway,
     Ready,
     Reply,
@@ -37,6 +38,9 @@ from cais.sandbox.netlink import Links
 from cais.sandbox.roots import masked_here, step
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+_STARTERS = 3  # side by side; each waits for the kernel now and then
+_STUCK = 1.0  # seconds after which one more is made
+_IDLE = 2.0
 _reports: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)
 
 
@@ -54,7 +58,7 @@ class Child:
 
     def __init__(self, name: str, pid: int, status: socket.socket, waiting: int) -> None:
         self.name, self.pid, self.status, self.waiting = name, pid, status, waiting
-        self.pidfd = os.pidfd_open(pid)
+        self.pidfd = os.pidfd_open(pid) if pid else -1  # 0: a starter will tell
         self.door = self.pidfd  # by which others enter its namespaces
         self.fds: dict[str, int] = {}
         self.notes: tuple[str, ...] = ()
@@ -63,6 +67,24 @@ class Child:
         self.ids: tuple[int, int] | None = None
         self.is_instance = False
         self.upper = ""
+
+
+class Starter:
+    """A process of starter.py. `child` is what it is at."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.channel, self.pidfd = channel, os.pidfd_open(pid)
+        self.child: Child | None = None
+        self.since = time.monotonic()  # at work, or idle
+        self.leaving = False
+
+
+class Queued(NamedTuple):
+    """An instance no starter has taken up yet."""
+
+    child: Child
+    body: bytes
+    fds: list[int]
 
 
 def main(channel: socket.socket, mount_point: str, nofile: tuple[int, int], *, single: bool) -> NoReturn:
@@ -95,6 +117,8 @@ class Init:
         self.by_pidfd: dict[int, Child] = {}
         self.instances: dict[str, Child] = {}
         self.borders: set[int] = set()
+        self.starters: dict[int, Starter] = {}
+        self.queue: deque[Queued] = deque()
         self.mounts(mount_point)
         self.world = service.World(
             single=single,
@@ -108,6 +132,8 @@ class Init:
         self.say(Ready(egress=self.net.egress, lacks=lacks), [listener] if listener >= 0 else [])
         if listener >= 0:
             os.close(listener)
+        if script.possible():
+            self.hire()  # while the supervisor gets ready itself
 
     def _become_daemon(self) -> None:
         os.setsid()  # ^C at the terminal is the supervisor's business
@@ -145,13 +171,16 @@ class Init:
 
     def run(self) -> None:
         while True:
-            for fd, _ in self.poll.poll():
+            for fd, _ in self.poll.poll(self.patience()):
                 if fd == self.channel.fileno():
                     self.request()
                 elif fd in self.by_status:
                     self.status(self.by_status[fd])
                 elif fd in self.by_pidfd:
                     self.exited(self.by_pidfd[fd])
+                elif fd in self.starters:
+                    self.starter_ended(self.starters[fd])
+            self.distribute()
 
     # requests
 
@@ -164,7 +193,7 @@ class Init:
         try:
             match request:
                 case Spawn():
-                    self.spawn(request, fds)
+                    self.spawn(request, body, fds)
                 case Enter():
                     self.enter(request, fds)
                 case AddBridge():
@@ -214,19 +243,22 @@ class Init:
                 nftables.apply(self.net.nft, [to_host])
         self.say(Done(number=request.number))
 
-    def spawn(self, request: Spawn, fds: Sequence[int]) -> None:
+    def spawn(self, request: Spawn, body: bytes, fds: Sequence[int]) -> None:
         if request.id in self.instances:
             raise Refused(f"start {request.id}", "it is running already")
         for other in self.instances.values():
             if other.upper == request.root.upper:
                 raise Refused(f"start {request.id}", f"{other.name} is running on the same root {other.upper}")
+        if starter.plain(request, single=self.world.single):
+            self.enqueue(request, body, fds)
+            return
         spaces = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | kernel.CLONE_NEWUTS | kernel.CLONE_NEWIPC
         join = -1
         if request.net == "new":
             spaces |= kernel.CLONE_NEWNET
         elif request.net != "host":
             name = request.net.partition(":")[2]
-            if name not in self.instances:
+            if name not in self.instances or self.instances[name].door < 0:
                 raise Refused(f"network of {name}", "it is not running")
             join = self.instances[name].door
         wired = [service.wired(link) for link in request.links]
@@ -237,29 +269,17 @@ class Init:
             ours.close()
             service.run_instance(self.world, request, fds[:3], fds[3:], theirs, join, wired)
         theirs.close()
-        child = self.adopt(request.id, pid, ours, request.number)
-        child.is_instance = True
-        child.process = request.process
-        child.upper = request.root.upper
-        self.instances[request.id] = child
+        child = self.adopt_instance(request, pid, ours)
         if request.net == "new":
             try:
                 for link in request.links:
-                    self.connect(link, pid)
+                    self.net.links.connect(link, pid)
                 wire.send(ours, b"go")
             except BrokenPipeError:
                 pass  # it has failed by itself, and says why
             except Refused as error:
                 child.failed = Report(step=error.step, why=error.why)
                 os.kill(pid, signal.SIGKILL)
-
-    def connect(self, link: Link, pid: int) -> None:
-        with step(f"network: make {link.peer}"):
-            if link.stale:
-                with suppress(OSError):
-                    self.net.links.delete(link.stale)
-            mac = bytes.fromhex(link.mac.replace(":", ""))
-            self.net.links.add_veth(link.name, link.index, link.bridge, link.mtu, link.peer, link.peer_index, mac, pid)
 
     def enter(self, request: Enter, fds: Sequence[int]) -> None:
         instance = self.instances.get(request.id)
@@ -296,13 +316,83 @@ class Init:
         theirs.close()
         self.adopt(request.token, pid, ours, request.number)
 
+    # the starters
+
+    def enqueue(self, request: Spawn, body: bytes, fds: Sequence[int]) -> None:
+        ours, theirs = wire.pair()
+        child = self.adopt_instance(request, 0, ours)
+        self.queue.append(Queued(child, body, [*(os.dup(fd) for fd in fds), theirs.detach()]))
+
+    def distribute(self) -> None:
+        """What is queued to who is idle. One that is stuck (a bind from a dead network drive) keeps nobody else
+        waiting for long; who has been idle for a while goes home."""
+        now = time.monotonic()
+        for one in self.starters.values():
+            if one.child is not None and one.child.status.fileno() not in self.by_status:
+                one.leaving = one.leaving or one.child.failed is not None  # a failure ends it
+                one.child, one.since = None, now
+        idle = [one for one in self.starters.values() if one.child is None and not one.leaving]
+        while self.queue:
+            if idle:
+                chosen = idle.pop()
+            elif sum(one.since > now - _STUCK and not one.leaving for one in self.starters.values()) < _STARTERS:
+                chosen = self.hire()
+            else:
+                return
+            child, body, fds = self.queue.popleft()
+            chosen.child, chosen.since = child, now
+            with suppress(OSError):  # it is gone: the end of file of the child's status says so
+                wire.send(chosen.channel, body, fds)
+            for fd in fds:
+                os.close(fd)
+        for one in idle:
+            if one.since < now - _IDLE:
+                self.dismiss(one)
+
+    def patience(self) -> float | None:
+        return _STUCK / 2 if self.queue else _IDLE if self.starters else None
+
+    def hire(self) -> Starter:
+        ours, theirs = wire.pair()
+        with step("clone"):
+            pid = os.fork()
+        if pid == 0:
+            starter.main(theirs, self.world, self.net.namespace)
+        theirs.close()
+        one = Starter(pid, ours)
+        self.starters[one.pidfd] = one
+        self.poll.register(one.pidfd, select.EPOLLIN)
+        return one
+
+    def dismiss(self, one: Starter) -> None:
+        one.channel.close()
+        one.leaving = True
+
+    def starter_ended(self, one: Starter) -> None:
+        os.waitid(os.P_PIDFD, one.pidfd, os.WEXITED)
+        self.poll.unregister(one.pidfd)
+        del self.starters[one.pidfd]
+        os.close(one.pidfd)
+        one.channel.close()
+
+    def adopt_instance(self, request: Spawn, pid: int, status: socket.socket) -> Child:
+        child = self.instances[request.id] = self.adopt(request.id, pid, status, request.number)
+        child.is_instance = True
+        child.process = request.process
+        child.upper = request.root.upper
+        return child
+
     def adopt(self, name: str, pid: int, status: socket.socket, number: int) -> Child:
         child = Child(name, pid, status, number)
         self.by_status[status.fileno()] = child
-        self.by_pidfd[child.pidfd] = child
         self.poll.register(status.fileno(), select.EPOLLIN)
-        self.poll.register(child.pidfd, select.EPOLLIN)
+        if pid:
+            self.watch(child)
         return child
+
+    def watch(self, child: Child) -> None:
+        self.by_pidfd[child.pidfd] = child
+        self.poll.register(child.pidfd, select.EPOLLIN)
 
     def start_border(self, channel: int) -> None:
         from cais.sandbox import border
@@ -329,17 +419,23 @@ class Init:
             report = _reports.decode(body)
             child.fds.update(zip(report.fds, fds, strict=True))
             child.notes += report.notes
+            if child.pidfd < 0 and "pidfd" in child.fds:
+                child.pidfd = child.door = child.fds.pop("pidfd")
+                self.watch(child)
             if report.step:
                 child.failed = child.failed or report
             return
         self.poll.unregister(child.status.fileno())
         del self.by_status[child.status.fileno()]
         child.status.close()
-        if child.failed is None:
+        if child.pidfd < 0:  # its starter is gone, and there never was a process
+            child.failed = child.failed or Report(step="start", why="the process that starts it was killed")
+            self.not_started(child)
+        elif child.failed is None:
             self.started(child)
 
     def started(self, child: Child) -> None:
-        if child.is_instance and self.world.single:
+        if child.is_instance and self.world.single and child.pid:
             child.ids = _ids_of(child.pid)
         child.door = child.fds.pop("door", child.door)
         child.fds["pidfd"] = child.pidfd
@@ -362,14 +458,20 @@ class Init:
         os.close(child.pidfd)
         if child.door != child.pidfd:
             os.close(child.door)
+        if child.failed is not None:
+            self.not_started(child)
+            return
         if child.is_instance:
             del self.instances[child.name]
-        if child.failed is not None:
-            self.forget_fds(child)
-            self.say(Done(number=child.waiting, step=child.failed.step, why=child.failed.why))
-            return
         status = (result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status) if result else 255
         self.say(Exited(id=child.name, status=status))
+
+    def not_started(self, child: Child) -> None:
+        assert child.failed is not None
+        if child.is_instance:
+            del self.instances[child.name]
+        self.forget_fds(child)
+        self.say(Done(number=child.waiting, step=child.failed.step, why=child.failed.why))
 
 
 def make_network() -> tuple[Network, int, str]:

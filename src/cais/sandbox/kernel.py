@@ -206,12 +206,9 @@ def open_beneath(root: int, path: str, flags: int) -> int:
     return _syscall("openat2", ctypes.c_int(root), os.fsencode(path), how, ctypes.c_size_t(24))
 
 
-def prctl(option: int, argument: int) -> None:
-    _check(
-        _libc.prctl(
-            ctypes.c_int(option), ctypes.c_ulong(argument), ctypes.c_ulong(0), ctypes.c_ulong(0), ctypes.c_ulong(0)
-        )
-    )
+def prctl(option: int, argument: int, second: int = 0) -> None:
+    zero = ctypes.c_ulong(0)
+    _check(_libc.prctl(ctypes.c_int(option), ctypes.c_ulong(argument), ctypes.c_ulong(second), zero, zero))
 
 
 def set_name(name: str) -> None:
@@ -268,11 +265,16 @@ def bound_capabilities(keep: Iterable[int], last: int) -> None:
 
 def set_capabilities(keep: Iterable[int]) -> None:
     """capset(2): effective and permitted are `keep`, inheritable is empty, as Docker has it since 20.10.14."""
+    header, data = capability_sets(keep)
+    _check(_libc.capset(ctypes.create_string_buffer(header), ctypes.create_string_buffer(data)))
+
+
+def capability_sets(keep: Iterable[int]) -> tuple[bytes, bytes]:
+    """What capset(2) takes: cap_user_header_t of this process, and cap_user_data_t[2]."""
     mask = sum(1 << number for number in keep)
     low, high = mask & 0xFFFFFFFF, mask >> 32
-    header = ctypes.create_string_buffer(struct.pack("Ii", 0x20080522, 0))  # _LINUX_CAPABILITY_VERSION_3
-    data = ctypes.create_string_buffer(struct.pack("6I", low, low, 0, high, high, 0))
-    _check(_libc.capset(header, data))
+    header = struct.pack("Ii", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
+    return header, struct.pack("6I", low, low, 0, high, high, 0)
 
 
 def scrub_environment(name: str) -> None:
@@ -293,12 +295,27 @@ def scrub_environment(name: str) -> None:
     set_name(name)
 
 
+class ChownFilter:
+    """struct sock_fprog of seccomp(2): chown, fchown, lchown and fchownat succeed and do nothing."""
+
+    def __init__(self, program: bytes) -> None:
+        self.program = ctypes.create_string_buffer(program)
+        head = struct.pack("HxxxxxxQ", len(program) // 8, ctypes.addressof(self.program))
+        self.head = ctypes.create_string_buffer(head)
+        self.address = ctypes.addressof(self.head)
+
+
 def fake_chown() -> None:
-    """seccomp(2): chown, fchown, lchown and fchownat succeed and do nothing, for this process and all it starts.
+    """The filter for this process and all it starts.
 
     In a user namespace with one uid every chown to another is EINVAL, and dpkg, tar and entrypoints give up on it.
     Needs CAP_SYS_ADMIN in the user namespace, or no_new_privs.
     """
+    program = chown_filter()
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program.address)
+
+
+def chown_filter() -> ChownFilter:
     load_word = 0x20  # BPF_LD | BPF_W | BPF_ABS
     jump_equal = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
     answer = 0x06  # BPF_RET | BPF_K
@@ -306,17 +323,7 @@ def fake_chown() -> None:
     rows = [(load_word, 0, 0, 4), (jump_equal, 0, len(calls) + 1, _AUDIT_ARCH), (load_word, 0, 0, 0)]
     rows += [(jump_equal, len(calls) - at, 0, call) for at, call in enumerate(calls)]
     rows += [(answer, 0, 0, 0x7FFF0000), (answer, 0, 0, 0x00050000)]  # SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO | 0
-    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *row) for row in rows))
-    filter_ = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(rows), ctypes.addressof(program)))
-    _check(
-        _libc.prctl(
-            ctypes.c_int(PR_SET_SECCOMP),
-            ctypes.c_ulong(SECCOMP_MODE_FILTER),
-            filter_,
-            ctypes.c_ulong(0),
-            ctypes.c_ulong(0),
-        )
-    )
+    return ChownFilter(b"".join(struct.pack("HBBI", *row) for row in rows))
 
 
 def map_ids(pid: int | str, inside: tuple[int, int], outside: tuple[int, int]) -> None:

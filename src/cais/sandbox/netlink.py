@@ -9,6 +9,10 @@ import ipaddress
 import os
 import socket
 import struct
+from contextlib import suppress
+
+from cais.sandbox.messages import Link
+from cais.sandbox.roots import step
 
 # linux/netlink.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
@@ -119,6 +123,15 @@ class Links:
             )
         )
         self._do((RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body))
+
+    def connect(self, link: Link, pid: int) -> None:
+        """Give an instance one of its links; `pid` is a process in its network namespace."""
+        with step(f"network: make {link.peer}"):
+            if link.stale:
+                with suppress(OSError):
+                    self.delete(link.stale)
+            mac = bytes.fromhex(link.mac.replace(":", ""))
+            self.add_veth(link.name, link.index, link.bridge, link.mtu, link.peer, link.peer_index, mac, pid)
 
     def delete(self, name: str) -> None:
         self._do((RTM_DELLINK, 0, struct.pack("BxHiII", 0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, name.encode() + b"\0")))

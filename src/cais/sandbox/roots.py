@@ -16,6 +16,7 @@ from glob import glob
 from cais.sandbox import kernel
 from cais.sandbox.api import Mount, Refused, Root
 from cais.sandbox.kernel import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT
+from cais.sandbox.script import Calls
 
 # moby oci/defaults.go
 MASKED = [
@@ -35,6 +36,7 @@ MASKED = [
 MASKED_PATTERNS = ("/sys/devices/system/cpu/cpu*/thermal_throttle",)
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 DEVICES = ["null", "zero", "full", "random", "urandom", "tty"]
+_EMPTY = "/dev/.masked"
 DEV_LINKS = {
     "ptmx": "pts/ptmx",
     "fd": "/proc/self/fd",
@@ -88,6 +90,7 @@ class Builder:
         self.sources: dict[int, int] = {}
         self.files = -1
         self.count = 0
+        self.fds = "/proc/self/fd"  # where descriptors have names
 
     def build(self, files: Sequence[Mount]) -> None:
         """Everything; afterwards `/` is the new root. `files` are what the sandbox adds (/etc/hosts, …)."""
@@ -111,6 +114,67 @@ class Builder:
             os.chdir("/")
         for fd in self.sources.values():
             os.close(fd)
+
+    def build_around(self, files: Sequence[Mount]) -> int:
+        """The same without /proc, which belongs to a PID namespace nobody is in yet, and with the host's tree still
+        over the new root: `finish` says what a child there must do. For who stays and builds another root afterwards.
+
+        Returns a descriptor of the new root.
+        """
+        kernel.mount(None, "/", None, MS_REC | MS_PRIVATE)
+        mounts = [*self.root.mounts, *files]
+        self._open_sources(mounts)
+        self._open_devices()
+        names = os.open(self.fds, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._overlay()
+        with step("pivot_root"):
+            os.chdir(self.own)
+            kernel.pivot_root(".", ".")
+        below = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fchdir(names)
+        self.fds = "."
+        os.close(names)
+        with step("mount /proc"):
+            _make_directory("/proc")
+        for number, mount in enumerate(mounts):
+            if not mount.target.startswith("/dev/"):
+                with step(f"mount {mount.target}"):
+                    self._mount(number, mount)
+        self._sys()
+        self._dev()
+        for fd in self.sources.values():
+            os.close(fd)
+        if self.files >= 0:
+            os.close(self.files)
+        with step("mask /proc and /sys"):
+            os.close(os.open(_EMPTY, os.O_CREAT | os.O_CLOEXEC, 0o444))
+        return below
+
+    def finish(self, calls: Calls, below: int) -> None:
+        """What is left for the first process of the PID namespace. `below` is the root, under the host's tree."""
+        quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC
+        calls.add("mount /proc", "mount", "proc", "/proc", "proc", quiet, None)
+        calls.add("umount the host's tree", "fchdir", below)
+        calls.add("umount the host's tree", "umount2", ".", kernel.MNT_DETACH)
+        calls.add("umount the host's tree", "chdir", "/")
+        mask = "mask /proc and /sys"
+        for path, is_directory in self.masked:
+            if is_directory:
+                calls.add(mask, "mount", "tmpfs", path, "tmpfs", MS_RDONLY | quiet, "size=0k", forgive=errno.ENOENT)
+            else:
+                calls.add(mask, "mount", _EMPTY, path, None, MS_BIND, None, forgive=errno.ENOENT)
+                self._remount(calls, path)
+        calls.add(mask, "unlink", _EMPTY)
+        for path in READ_ONLY:
+            calls.add(mask, "mount", path, path, None, MS_BIND | MS_REC, None, forgive=errno.ENOENT)
+            self._remount(calls, path)
+        if self.root.read_only:
+            flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV
+            calls.add("mount / read-only", "mount", None, "/", None, flags, None)
+
+    def _remount(self, calls: Calls, path: str) -> None:
+        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
+        calls.add("mask /proc and /sys", "mount", None, path, None, flags, None, forgive=errno.ENOENT)
 
     def seal(self) -> None:
         """Last, after sysctls are written: masked and read-only paths, and the root itself when it is read-only."""
@@ -163,7 +227,7 @@ class Builder:
                 lowers.append(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         # Names of descriptors instead of paths: no `:` or `,` of a path is taken for overlayfs's own, a hundred
         # layers fit in the one page mount(2) takes, and /proc/self/mountinfo tells a service no path of the host.
-        os.chdir("/proc/self/fd")
+        os.chdir(self.fds)
         data = f"lowerdir={':'.join(map(str, lowers))},upperdir={upper},workdir={work}"
         if self.single:
             data += ",userxattr"
@@ -199,7 +263,7 @@ class Builder:
 
     def _file(self, mount: Mount) -> None:
         self.count += 1
-        path = f"/proc/self/fd/{self.files}/{self.count}"
+        path = f"{self.fds}/{self.files}/{self.count}"
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         left = memoryview(mount.content)
         while left:
@@ -215,7 +279,7 @@ class Builder:
         kernel.mount(None, mount.target, None, flags | MS_NOEXEC)
 
     def _bind(self, source: int, mount: Mount) -> None:
-        path = f"/proc/self/fd/{source}"
+        path = f"{self.fds}/{source}"
         if stat.S_ISDIR(os.stat(source).st_mode):
             _make_directory(mount.target)
             if mount.populate:
@@ -253,7 +317,7 @@ class Builder:
             kernel.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=65536k")
             for name, fd in self.devices.items():
                 os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_CLOEXEC, 0o666))
-                kernel.mount(f"/proc/self/fd/{fd}", f"/dev/{name}", None, MS_BIND)
+                kernel.mount(f"{self.fds}/{fd}", f"/dev/{name}", None, MS_BIND)
                 os.close(fd)
             for name, target in DEV_LINKS.items():
                 os.symlink(target, f"/dev/{name}")
@@ -275,7 +339,7 @@ class Builder:
         What is hidden first has the flags, and is what hides the others: a bind mount takes its source's (mount(2)).
         A mount to copy from elsewhere would have to go again, and umount(2) waits for RCU: milliseconds.
         """
-        empty = "/dev/.masked"
+        empty = _EMPTY
         os.close(os.open(empty, os.O_CREAT | os.O_CLOEXEC, 0o444))
         flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
         file = directory = ""

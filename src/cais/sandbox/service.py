@@ -101,13 +101,13 @@ def run_instance(
         if request.net == "new":
             _connect(links, status, dns=request.dns, single=world.single)
         notes = _sysctls(request.process, host_net=request.net == "host")
-        _make_cwd(request.process.cwd)  # before the root is read-only, as runc does
+        make_cwd(request.process.cwd)  # before the root is read-only, as runc does
         builder.seal()
         _start(world, request.process, stdio, status, notes, nested=True)
     except Refused as error:
-        _fail(status, error.step, error.why)
+        fail(status, error.step, error.why)
     except BaseException as error:
-        _fail(status, "start", f"{type(error).__name__}: {error}")
+        fail(status, "start", f"{type(error).__name__}: {error}")
 
 
 class Host(NamedTuple):
@@ -139,16 +139,16 @@ def run_entered(
                 kernel.setns(host.pidfd, kernel.CLONE_NEWUSER)
         _start(world, process, stdio, status, (), nested=not same)
     except Refused as error:
-        _fail(status, error.step, error.why)
+        fail(status, error.step, error.why)
     except BaseException as error:
-        _fail(status, "start", f"{type(error).__name__}: {error}")
+        fail(status, "start", f"{type(error).__name__}: {error}")
 
 
 def report(status: socket.socket, message: Report, fds: Sequence[int] = ()) -> None:
     wire.send(status, msgspec.json.encode(message), fds)
 
 
-def _fail(status: socket.socket, at: str, why: str) -> NoReturn:
+def fail(status: socket.socket, at: str, why: str) -> NoReturn:
     with suppress(OSError):
         report(status, Report(step=at, why=why))
     os._exit(127)
@@ -173,6 +173,14 @@ def _prepare(keep: Sequence[int], groups: Sequence[int]) -> None:
 
 def _connect(links: Sequence[Wired], status: socket.socket, *, dns: bool, single: bool) -> None:
     """The instance's side of its network namespace; stack init says when the peers are here."""
+    here = open_network(status, dns=dns, single=single)
+    if wire.receive(status) is None:
+        os._exit(127)
+    raise_links(here, links)
+
+
+def open_network(status: socket.socket, *, dns: bool, single: bool) -> socket.socket:
+    """The loopback and the name server; returns a netlink socket of the network namespace we are in."""
     here = netlink.open_channel()
     with step("network: raise lo"):
         netlink.request(here, _LOOPBACK)
@@ -183,8 +191,10 @@ def _connect(links: Sequence[Wired], status: socket.socket, *, dns: bool, single
     if dns:
         with step("network: DNS"):
             _listen_dns(status)
-    if wire.receive(status) is None:
-        os._exit(127)
+    return here
+
+
+def raise_links(here: socket.socket, links: Sequence[Wired]) -> None:
     for link in links:
         with step(f"network: raise {link.peer}"):
             _write(f"/proc/sys/net/ipv6/conf/{link.peer}/disable_ipv6", "1")  # as Docker without IPv6 networks
@@ -244,7 +254,7 @@ def _sysctls(process: Process, *, host_net: bool) -> tuple[str, ...]:
 
 
 def _start(
-    world: World, process: Process, stdio: Sequence[int], status: socket.socket, notes: tuple[str, ...], *, nested: bool
+    world: World, process: Process, given: Sequence[int], status: socket.socket, notes: tuple[str, ...], *, nested: bool
 ) -> NoReturn:
     person = users.look_up(process.user, process.group_add)
     bounds = users.capabilities(process, world.last_capability)
@@ -253,7 +263,7 @@ def _start(
     notes += _limits(world, process)
     notes += _oom_score(process.oom_score_adj)
     terminal = _terminal(process, person, status, world) if process.tty else -1
-    ends = [terminal] * 3 if terminal >= 0 else _stdio(stdio, person, world)
+    ends = [terminal] * 3 if terminal >= 0 else stdio(given, person, world)
     if notes:
         report(status, Report(notes=notes))
     _become(world, process, person, bounds, nested=nested)
@@ -271,7 +281,7 @@ def _start(
     _exec(process.argv, env)
 
 
-def _make_cwd(path: str) -> None:
+def make_cwd(path: str) -> None:
     """Of the service; an exec with a missing one fails, as in Docker."""
     with step(f"working directory {path}"), suppress(FileExistsError):
         if path.startswith("/") and not os.path.isdir(path):
@@ -317,11 +327,11 @@ def _terminal(process: Process, person: users.Person, status: socket.socket, wor
         return slave
 
 
-def _stdio(stdio: Sequence[int], person: users.Person, world: World) -> list[int]:
+def stdio(given: Sequence[int], person: users.Person, world: World) -> list[int]:
     """Descriptors 0, 1, 2 come in any order: away from each other first. Pipes become the user's, so that it may
     open /dev/stdout (runc fixStdioPermissions)."""
     ends = []
-    for fd in stdio:
+    for fd in given:
         end = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC) if fd < 0 else fd
         end = fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 3)
         about = os.fstat(end)
@@ -411,16 +421,26 @@ def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 if os.path.exists(place):
-                    raise Refused(f"exec {place}", "the interpreter or loader it names is not in the image") from error
+                    raise Refused(f"exec {place}", why_no_exec(error.errno)) from error
                 continue
-            if error.errno == errno.ENOEXEC:
-                raise Refused(f"exec {place}", "exec format error: no program of this machine, no #! line") from error
             if error.errno == errno.EACCES:
                 denied = denied or place
                 continue
-            raise Refused(f"exec {place}", error.strerror or str(error)) from error
+            raise Refused(f"exec {place}", why_no_exec(error.errno)) from error
         except ValueError as error:
             raise Refused(f"exec {place}", str(error)) from error
     if denied:
-        raise Refused(f"exec {denied}", "permission denied")
+        raise Refused(f"exec {denied}", why_no_exec(errno.EACCES))
     raise Refused(f"exec {program}", "no such file" if "/" in program else "not found in PATH")
+
+
+def why_no_exec(number: int | None) -> str:
+    """In words, for a program that is there."""
+    match number:
+        case errno.ENOENT | errno.ENOTDIR:
+            return "the interpreter or loader it names is not in the image"
+        case errno.ENOEXEC:
+            return "exec format error: no program of this machine, no #! line"
+        case errno.EACCES:
+            return "permission denied"
+    return os.strerror(number or errno.EINVAL)
