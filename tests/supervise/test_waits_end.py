@@ -12,6 +12,7 @@ import pytest
 from cais.sandbox.api import Net, Process, Root
 from cais.supervise import machine
 from cais.supervise.api import Health, InstanceSpec
+from cais.supervise.arrival import arrival
 from cais.supervise.instance import Instance
 from cais.supervise.machine import Life
 from cais.supervise.messages import Done, Watch, send
@@ -51,7 +52,7 @@ def _supervisor(home: Path, sandbox: Any = _broken) -> tuple[Supervisor, Instanc
 
 
 async def _waited(supervisor: Supervisor, instance: Instance) -> Done:
-    return await asyncio.wait_for(supervisor._arrival([instance], wait=True, timeout=None), 20)
+    return await asyncio.wait_for(arrival(supervisor, [instance], wait=True, timeout=None), 20)
 
 
 def test_a_start_that_fails_as_nobody_thought_is_told(tmp_path: Path) -> None:
