@@ -292,8 +292,8 @@ class Instance:
                 await asyncio.wait_for(self._drained.wait(), DRAIN)
         self._close_pipes()
         try:
-            if self.spec.ports and self.supervisor.has_sandbox:
-                await (await self.supervisor.sandbox()).unpublish(self.spec.id)
+            if self.spec.ports and self.supervisor.living is not None:
+                await self.supervisor.living.unpublish(self.spec.id)
         except Exception as error:
             self.supervisor.complain(f"unpublish {self.spec.id}: {self._why(error)}")
         self.ports = ()
@@ -370,10 +370,9 @@ class Instance:
 
         async def check() -> int:
             try:
-                if not self.supervisor.has_sandbox:
+                if self.supervisor.living is None:
                     raise Refused("stack init", "it is gone")
-                sandbox = await self.supervisor.sandbox()
-                await sandbox.enter(self.spec.id, process, (-1, writing, writing), token)
+                await self.supervisor.living.enter(self.spec.id, process, (-1, writing, writing), token)
             finally:
                 os.close(writing)
             return await asyncio.shield(ended)

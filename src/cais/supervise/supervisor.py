@@ -59,7 +59,7 @@ class Supervisor:
         self.working_dir = ""
         self.networks: dict[str, NetworkSpec] = {}
         self._make_sandbox = make_sandbox
-        self.living: Sandbox | None = None
+        self.living: Sandbox | None = None  # what `sandbox()` has made, as long as its stack init lives
         self._sandbox_lock = asyncio.Lock()
         self.change_lock = asyncio.Lock()  # one command at a time decides what there is to be
         self._wakes: set[asyncio.Future[None]] = set()
@@ -71,7 +71,6 @@ class Supervisor:
         self._reconsider_due = False
         self._ending = asyncio.Event()
         self.chores = Chores(self._settled)
-        self._specs_saved: dict[str, Any] = {}
         self.execs = 0  # for their tokens: a connection may be gone while what it began still runs
 
     # -- life of the supervisor -------------------------------------------------------------------------------------
@@ -186,10 +185,6 @@ class Supervisor:
         os.write(2, f"{time.strftime('%F %T')} {text.rstrip()}\n".encode(errors="backslashreplace"))
 
     # -- the sandbox ------------------------------------------------------------------------------------------------
-
-    @property
-    def has_sandbox(self) -> bool:
-        return self.living is not None
 
     async def sandbox(self) -> Sandbox:
         """The project's sandbox; a new one, with its networks, when there is none (yet, or any more)."""
