@@ -1,6 +1,8 @@
 """Dockerfile -> Image: a reader with spans lives in source/formats/dockerfile.py, what it means here.
 
 builder.py   `build`, `build_all`: requests -> images          stages.py    which stages are needed, their bases
+plan.py      one request: read, resolved, walked               walker.py    one stage's walk, its layers and key
+texts.py     Dockerfile, .dockerignore, secrets                transfer.py, command.py   COPY and ADD, RUN as steps
 expand.py    `$NAME`, `${NAME:-word}`                          config.py    ENV, CMD, USER …: what an image carries
 context.py   the files of a context, .dockerignore, hashes     view.py      layers looked at as one tree
 copy.py      COPY and ADD                                      run.py       RUN, in the sandbox

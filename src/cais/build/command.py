@@ -19,7 +19,7 @@ from cais.paths import cache_folder, private_dir
 from cais.source.formats.dockerfile import Instruction, is_only_heredoc
 
 if TYPE_CHECKING:
-    from cais.build.builder import Step, _Walker
+    from cais.build.walker import Step, Walker
     from cais.sandbox.api import Mount
 
 SCRIPTS = "/dev/pipes"  # where BuildKit puts a here-document that begins with #!
@@ -32,7 +32,7 @@ class Script(NamedTuple):
     content: str
 
 
-async def run(walker: _Walker, instruction: Instruction, step: Step) -> None:
+async def run(walker: Walker, instruction: Instruction, step: Step) -> None:
     scope = walker.scope
     argv, script = _argv(walker, instruction)
     asked = asking.read(instruction, scope)
@@ -62,7 +62,7 @@ async def run(walker: _Walker, instruction: Instruction, step: Step) -> None:
     await walker.layer(key, step, fill)
 
 
-def _argv(walker: _Walker, instruction: Instruction) -> tuple[tuple[str, ...], Script | None]:
+def _argv(walker: Walker, instruction: Instruction) -> tuple[tuple[str, ...], Script | None]:
     shell = walker.scope.config.shell
     if not instruction.heredocs:
         return walker.scope.command(instruction), None
@@ -103,7 +103,7 @@ def network_of(instruction: Instruction, scope: Scope, allowed: str) -> str:
     return wanted
 
 
-async def _fact(walker: _Walker, asked: Asked, step: Step) -> object:
+async def _fact(walker: Walker, asked: Asked, step: Step) -> object:
     """What of a mount is part of the key: all but the value of a secret and what a cache holds."""
     fact = asked._replace(flag=None)  # type: ignore[arg-type]
     if asked.kind != "bind":
@@ -115,7 +115,7 @@ async def _fact(walker: _Walker, asked: Asked, step: Step) -> object:
     return (*fact, await walker.plan.off(tree.digest_of, [found]))
 
 
-def _bind_source(walker: _Walker, tree: object, asked: Asked, step: Step) -> Found:
+def _bind_source(walker: Walker, tree: object, asked: Asked, step: Step) -> Found:
     from cais.build.context import Tree
 
     assert isinstance(tree, Tree)
@@ -126,7 +126,7 @@ def _bind_source(walker: _Walker, tree: object, asked: Asked, step: Step) -> Fou
 
 
 async def _run(
-    walker: _Walker,
+    walker: Walker,
     step: Step,
     scratch: str,
     layers: tuple[str, ...],
@@ -217,7 +217,7 @@ def _executable(made: list[Mount], script: Script, host: str) -> tuple[Mount, ..
 
 def _masked(plan: object, line: str) -> str:
     """A secret that a command prints stays out of progress, errors and logs."""
-    from cais.build.builder import Plan
+    from cais.build.plan import Plan
 
     assert isinstance(plan, Plan)
     for value in plan.secret_values:
@@ -227,7 +227,7 @@ def _masked(plan: object, line: str) -> str:
 
 
 async def _mount(
-    walker: _Walker, asked: Asked, step: Step, env: dict[str, str], staging: str, locks: list[int]
+    walker: Walker, asked: Asked, step: Step, env: dict[str, str], staging: str, locks: list[int]
 ) -> Mount | None:
     from cais.sandbox.api import Mount
 
@@ -253,7 +253,7 @@ async def _mount(
     return Mount(kind="bind", target=asked.target, source=f"{staging}/{name}", read_only=not asked.write)
 
 
-def _secret(walker: _Walker, asked: Asked, step: Step, env: dict[str, str]) -> Mount | None:
+def _secret(walker: Walker, asked: Asked, step: Step, env: dict[str, str]) -> Mount | None:
     from cais.sandbox.api import Mount
 
     for name, path, value in walker.plan.request.secrets:
@@ -284,7 +284,7 @@ def _secret(walker: _Walker, asked: Asked, step: Step, env: dict[str, str]) -> M
     return None
 
 
-async def _cache(walker: _Walker, asked: Asked, locks: list[int]) -> str:
+async def _cache(walker: Walker, asked: Asked, locks: list[int]) -> str:
     """A directory that outlives builds, one per id (and stage it starts from). Lost, it costs only time."""
     name = digest("cache", asked.id, asked.source_from, asked.source)[:24]
     home = private_dir(cache_folder("build") / "mounts")

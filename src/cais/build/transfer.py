@@ -15,7 +15,7 @@ from cais.source.formats.dockerfile import Instruction, Word
 from cais.source.formats.dockerignore import Ignore
 
 if TYPE_CHECKING:
-    from cais.build.builder import Step, _Walker
+    from cais.build.walker import Step, Walker
 
 _URL = re.compile(r"https?://", re.I)
 _GIT = re.compile(r"(git@|git://|ssh://)|https?://\S+\.git(#|\?|$)", re.I)
@@ -25,7 +25,7 @@ def is_remote(text: str) -> bool:
     return bool(_URL.match(text) or _GIT.match(text))
 
 
-async def transfer(walker: _Walker, instruction: Instruction, step: Step) -> None:
+async def transfer(walker: Walker, instruction: Instruction, step: Step) -> None:
     scope = walker.scope
     words = [Word(scope.expand(word.text, word.span), word.span) for word in instruction.words]
     *given, destination = words
@@ -87,7 +87,7 @@ def _write(writer: Writer, tree: Tree, found: list[Found], texts: list[Text], de
     copy(writer, tree, found, texts, dest, how, many=many)
 
 
-def _body(walker: _Walker, content: str, expand: bool, word: Word) -> str:
+def _body(walker: Walker, content: str, expand: bool, word: Word) -> str:
     if not expand:
         return content
     try:
@@ -96,7 +96,7 @@ def _body(walker: _Walker, content: str, expand: bool, word: Word) -> str:
         raise fault("dockerfile-variable", str(err), word.span) from err
 
 
-def _how(walker: _Walker, instruction: Instruction, step: Step) -> How:
+def _how(walker: Walker, instruction: Instruction, step: Step) -> How:
     scope = walker.scope
     chown = scope.expand(instruction.flag("chown") or "", instruction.span)
     chmod = scope.expand(instruction.flag("chmod") or "", instruction.span)
@@ -121,7 +121,7 @@ def _how(walker: _Walker, instruction: Instruction, step: Step) -> How:
     )
 
 
-def _match(walker: _Walker, tree: Tree, names: list[Word], how: How, step: Step) -> list[Found]:
+def _match(walker: Walker, tree: Tree, names: list[Word], how: How, step: Step) -> list[Found]:
     found: list[Found] = []
     for word in names:
         text, base = word.text, ""
@@ -138,7 +138,7 @@ def _match(walker: _Walker, tree: Tree, names: list[Word], how: How, step: Step)
     return found
 
 
-def _content(walker: _Walker, tree: Tree, names: list[Word], how: How, step: Step) -> tuple[str, list[Found] | None]:
+def _content(walker: Walker, tree: Tree, names: list[Word], how: How, step: Step) -> tuple[str, list[Found] | None]:
     """The hash of all that is copied. A stage never changes, so what was hashed of it once is noted."""
     if not names:
         return "", []
@@ -156,7 +156,7 @@ def _content(walker: _Walker, tree: Tree, names: list[Word], how: How, step: Ste
     return content, found
 
 
-def _download(url: Word, instruction: Instruction, walker: _Walker, step: Step) -> Text:
+def _download(url: Word, instruction: Instruction, walker: Walker, step: Step) -> Text:
     """ADD of a URL: mode 0600, named by the last part of the address (Dockerfile reference, "ADD")."""
     import hashlib
     from urllib.parse import unquote, urlsplit
