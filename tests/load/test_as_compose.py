@@ -1,6 +1,8 @@
 """Answers of Docker Compose that are easily missed; each was read off Docker Compose 5.6.1."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,3 +69,181 @@ def test_ports_stay_as_written_without_interpolation(
     Path("compose.yaml").write_text('services: {api: {image: x, ports: ["$P:80", "81"]}}')
     assert config.run(GlobalOptions(), ["--no-interpolate"]) == 0
     assert '- $P:80\n      - "81"\n' in capsys.readouterr().out
+
+
+def project(tmp_path: Path, main: str, **files: str) -> dict[str, Any]:
+    for name, text in files.items():
+        (tmp_path / name.replace("_", ".")).write_text(text)
+    return load(tmp_path, main).canonical["services"]
+
+
+def test_a_file_that_is_extended_from_may_have_several_documents(tmp_path: Path) -> None:
+    other = "services: {b: {image: x, command: q}, c: {user: u}}\n---\nservices: {b: {image: y}, d: {extends: b}}\n"
+    extends = "extends: {file: other.yaml, service"
+    text = f"services: {{a: {{{extends}: d}}}}, e: {{{extends}: c}}, image: z}}}}"
+    found = project(tmp_path, text, other_yaml=other)
+    assert found["a"]["image"] == "y" and found["a"]["command"] == ["q"] and found["e"]["user"] == "u"
+
+
+def test_the_paths_of_a_build_in_another_file_count_from_there(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/b.yaml").write_text("services: {b: {build: {args: [A=1], dockerfile: D}}}")
+    found = load(tmp_path, "include: [sub/b.yaml]\nservices: {a: {extends: {file: sub/b.yaml, service: b}}}").canonical
+    assert found["services"]["b"]["build"]["context"] == str(tmp_path / "sub")
+    assert found["services"]["a"]["build"]["args"] == {"A": "1"}
+
+
+def test_an_anchor_lasts_as_long_as_its_file(tmp_path: Path) -> None:
+    found = load(tmp_path, "services: {a: &a {image: x}}\n---\nservices: {b: *a}\n")
+    assert found.services["b"].image == "x"
+
+
+def test_a_limit_beside_limits_without_it_is_a_conflict(tmp_path: Path) -> None:
+    limits = "deploy: {resources: {limits: {cpus: '1'}}}"
+    assert "mem_limit" in refused(tmp_path, f"mem_limit: 1g, {limits}")
+    assert "pids_limit" in refused(tmp_path, f"pids_limit: 5, {limits}")
+    assert service(tmp_path, f"cpus: 1, {limits}")["cpus"] == 1
+    assert service(tmp_path, "scale: 2, deploy: {mode: replicated}")["deploy"]["replicas"] == 2  # type: ignore[index]
+
+
+def test_nothing_is_mounted_twice(tmp_path: Path) -> None:
+    assert "mounted" in refused(tmp_path, "tmpfs: [/a], volumes: ['/x:/a']")
+    assert "mounted" in refused(tmp_path, "volumes: ['/x:/a', {type: bind, source: /y, target: /a/}]")
+
+
+def test_go_reads_more_numbers_than_python_and_fewer(tmp_path: Path) -> None:
+    for text, amount in (("1_000", 1000), ("1e3b", 1000), ("+5g", 5 << 30), ("0x1p2m", 4 << 20), ("5 ", 5)):
+        assert service(tmp_path, f'mem_limit: "{text}"')["mem_limit"] == str(amount)
+    for text in ("1__0", "_1", "0x10m", "1  g", "-5g", "five"):
+        assert "not a size" in refused(tmp_path, f'mem_limit: "{text}"')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'blkio_config: {weight: "5"}',
+        'volumes: [{type: tmpfs, target: /t, tmpfs: {mode: "755"}}]',
+        'gpus: [{count: ""}]',
+        "gpus: [{count: 1.0}]",
+        "storage_opt: {a: true}",
+        "group_add: [5.5]",
+        "deploy: {restart_policy: {max_attempts: -1}}",
+        "build: {context: ., ssh: [key]}",
+        "build: {context: ., additional_contexts: [base]}",
+        "env_file: [{path: compose.yaml, required: perhaps}]",
+    ],
+)
+def test_types_that_go_cannot_hold_are_faults(tmp_path: Path, body: str) -> None:
+    assert refused(tmp_path, body)
+
+
+def test_what_go_prints_though_nobody_gave_it(tmp_path: Path) -> None:
+    body = "blkio_config: {weight_device: [{path: /d}], device_read_bps: [{rate: 5}]}, secrets: [{source: s, mode: 0}]"
+    text = f"services: {{api: {{image: x, {body}}}}}\nsecrets: {{s: {{file: ./s}}}}"
+    found = load(tmp_path, text).canonical["services"]["api"]
+    assert found["blkio_config"] == {
+        "weight_device": [{"path": "/d", "weight": 0}],
+        "device_read_bps": [{"path": "", "rate": "5"}],
+    }
+    assert found["secrets"][0]["mode"] == "00"
+
+
+def test_a_profile_without_a_name_is_active_when_none_is_named(tmp_path: Path) -> None:
+    text = 'services: {a: {image: x, profiles: [""]}, b: {image: y, profiles: [p]}}'
+    assert list(load(tmp_path, text).services) == ["a"]
+    assert list(load(tmp_path, text, COMPOSE_PROFILES="p").services) == ["b"]
+
+
+def test_services_are_chosen_by_name_or_pattern_and_bring_what_they_need(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+
+    def chosen(text: str, *names: str) -> dict[str, Any]:
+        path.write_text(text)
+        return cais.load([str(path)], env={}, services=names).canonical["services"]
+
+    web = "services: {web1: {image: x}, web2: {image: y, depends_on: [db]}, db: {image: z}, other: {image: q}}"
+    assert sorted(chosen(web, "web*")) == ["db", "web1", "web2"]
+    optional = "{b: {condition: service_started, required: false}}"
+    hidden = f"services: {{a: {{image: x, depends_on: {optional}}}, b: {{image: y, profiles: [p]}}}}"
+    assert "depends_on" not in chosen(hidden, "a")["a"] and list(chosen(hidden, "b")) == ["b"]
+    with pytest.raises(cais.Faults):  # "a" needs what no profile has activated, whoever was asked for
+        chosen("services: {a: {image: x, depends_on: [b]}, b: {image: y, profiles: [p]}}", "b")
+
+
+def test_hooks_run_as_their_service_does(tmp_path: Path) -> None:
+    hooks = "pre_start: [{command: a}, {image: z, command: b, environment: [B=2]}]"
+    found = service(tmp_path, f"{hooks}, user: u, environment: {{A: 1}}, volumes: ['/x:/y']")["pre_start"]
+    assert [one["image"] for one in found] == ["x", "z"] and found[0]["user"] == "u"  # type: ignore[attr-defined, index]
+    assert found[1]["environment"] == {"A": "1", "B": "2"} and "volumes" not in found[1]  # type: ignore[index]
+
+
+def test_an_attribute_may_go_by_the_name_it_had_as_an_extension(tmp_path: Path) -> None:
+    watch = "[{path: ./a, action: rebuild, x-initialSync: true}]"
+    found = service(tmp_path, f"x-develop: {{watch: {watch}}}, develop: {{watch: [{{path: ./b, action: rebuild}}]}}")
+    assert [one["path"] for one in found["develop"]["watch"]] == [str(tmp_path / "a"), str(tmp_path / "b")]  # type: ignore[index]
+    assert found["develop"]["watch"][0]["initial_sync"] is True  # type: ignore[index]
+
+
+def test_jobs_are_loaded_as_services_are(tmp_path: Path) -> None:
+    text = "services: {a: {image: x}}\njobs: {j: {image: y, command: b c, triggers: {schedule: ['* * * * *']}}}"
+    job = load(tmp_path, text).canonical["jobs"]["j"]
+    assert job["command"] == ["b", "c"] and job["triggers"] == {"schedule": [{"cron": "* * * * *"}]}
+    with pytest.raises(cais.Faults):
+        load(tmp_path, text.replace("j: {", "a: {"))
+
+
+MODEL = """\
+services:
+  a:
+    image: x
+    privileged: "false"
+    environment: [B=$B, A]
+    labels: [b=2, a=1]
+    tmpfs: /run
+    build: {args: [C=1, D]}
+    volumes: [{type: bind, source: ./s, target: /t, bind: {}}]
+"""
+
+
+def test_without_interpolation_nothing_takes_its_final_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("A", "outside")
+    Path("compose.yaml").write_text(MODEL)
+    assert config.run(GlobalOptions(project_name="p"), ["--no-interpolate", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["services"]["a"] == {
+        "image": "x",
+        "privileged": "false",
+        "environment": ["B=$B", "A"],
+        "labels": ["b=2", "a=1"],
+        "tmpfs": "/run",
+        "build": {"args": ["C=1"], "context": str(tmp_path), "dockerfile": "Dockerfile"},
+        "networks": {"default": None},
+        "volumes": [
+            {"type": "bind", "source": str(tmp_path / "s"), "target": "/t", "bind": {"create_host_path": True}}
+        ],
+    }
+    assert config.run(GlobalOptions(project_name="p"), ["--no-interpolate"]) == 0
+    assert capsys.readouterr().out.startswith("name: p\nnetworks:\n")
+
+
+def test_lists_of_the_whole_project_need_no_env_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text("services: {a: {image: x, env_file: missing.env}, b: {image: y}}")
+    assert config.run(GlobalOptions(), ["--services", "b"]) == 0
+    assert capsys.readouterr().out == "a\nb\n"
+    with pytest.raises(cais.Faults):
+        config.run(GlobalOptions(), ["--images"])
+
+
+def test_variables_are_listed_of_files_that_the_schema_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("compose.yaml").write_text("services: {a: {image: x, pull_policy: '${POLICY:-always}', nonsense: $B}}")
+    assert config.run(GlobalOptions(), ["--variables"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["NAME", "B", "POLICY"]

@@ -60,6 +60,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         env_files=options.env_files,
         services=None if whole or given.said("hash") or not interpolate else tuple(given.args) or None,
         interpolate=interpolate,
+        validate=not given.flag("variables"),
         normalize=not given.flag("no-normalize"),
         consistency=not given.flag("no-consistency"),
         resolve_paths=not given.flag("no-path-resolution"),
@@ -140,11 +141,7 @@ def output(stack: Stack, given: Given) -> str:
 def images(stack: Stack) -> list[tuple[str, str]]:
     """Each service's image; what a build makes is named after project and service."""
     services = stack.canonical.get("services") or {}
-    return [
-        (name, service.get("image") or f"{stack.name}-{name}")
-        for name, service in sorted(services.items())
-        if service.get("provider") is None
-    ]
+    return [(name, service.get("image") or f"{stack.name}-{name}") for name, service in sorted(services.items())]
 
 
 def hashes(stack: Stack, wanted: str) -> str:

@@ -77,6 +77,17 @@ def pairs(worker: Canonical, value: Any, at: int) -> Any:
     return fresh
 
 
+def environment(worker: Canonical, value: Any, at: int) -> Any:
+    """A name alone in a list has the value it has around the project."""
+    if value.__class__ is not List:
+        return value
+    around = worker.job.environment
+    for index, item in enumerate(value):
+        if item in around:
+            value[index] = f"{item}={around[item]}"
+    return pairs(worker, value, at)
+
+
 def names(worker: Canonical, value: Any, at: int) -> Any:
     """`[a, b]` to `{a: null, b: null}`."""
     if value.__class__ is not List:
@@ -164,8 +175,8 @@ def port_list(worker: Canonical, value: Any, at: int) -> Any:
                 worker.job.error("port", f"more than {MAX_PORTS:,} ports are published", place)
                 return fresh
         except ValueError as error:
-            if not worker.job.options.interpolate and "$" in go_text(item):
-                return value  # `--no-interpolate`: the list stays as it was written
+            if not worker.job.options.interpolate:
+                return value  # the list stays as it was written
             worker.job.error("port", str(error), place, hint="[[address:]published:]target[/protocol]")
     return fresh
 
@@ -179,8 +190,10 @@ def volume_list(worker: Canonical, value: Any, at: int) -> Any:
             try:
                 parsed = volumes.parse(item)
             except ValueError as error:
+                if not worker.job.options.interpolate:
+                    continue
                 worker.job.error("volume", str(error), place, hint="[source:]target[:options]")
-                parsed = {"type": "volume"}
+                parsed = {"type": ""}  # reported: nothing more is said of it
             if "target" in parsed:
                 parsed["target"] = volumes.clean(parsed["target"])
             item = Map(parsed, dict.fromkeys(parsed, place))
@@ -253,7 +266,7 @@ def develop(worker: Canonical, value: Any, at: int) -> Any:
 
 
 def hooks(worker: Canonical, value: Any, at: int) -> Any:
-    table = SERVICE if worker.job.options.interpolate else AS_WRITTEN
+    table = HOOK if worker.job.options.interpolate else AS_WRITTEN
     for hook in value if value.__class__ is List else ():
         if hook.__class__ is Map:
             worker.service(hook, table)
@@ -344,7 +357,7 @@ SERVICE: dict[str, Transform] = {
     "dns": texts,
     "dns_search": texts,
     "env_file": env_file,
-    "environment": pairs,
+    "environment": environment,
     "extends": extends,
     "gpus": gpus,
     "label_file": texts,
@@ -361,6 +374,7 @@ SERVICE: dict[str, Transform] = {
     "triggers": triggers,
     "volumes": volume_list,
 }
+HOOK = {**SERVICE, "environment": pairs}
 
 # `--no-interpolate`: what the files' own form has to become is less, the rest is Go's types' doing.
 _READ_LATER = ("annotations", "args", "dns_search", "environment", "labels", "no_cache_filter", "sysctls", "tmpfs")

@@ -6,6 +6,7 @@ The order is Docker Compose's: each document goes through all of it before the n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from cais.load.canonical import canonical
 from cais.load.extends import Extends
@@ -147,7 +148,7 @@ class Reader:
             self.extends.resolve(value, path, working_dir, resets)
         tree = self.merge.files(tree, value) if tree else value
         unify(tree)
-        check(tree, FILE, None, None, "", job.error)
+        check(tree, FILE, None, None, "", job.error if job.options.validate else self._tolerant)
         if "version" in tree:
             job.warn("obsolete", "version is obsolete: it is ignored, remove it", tree.where("version"), key=True)
             tree.drop("version")
@@ -155,6 +156,10 @@ class Reader:
         canonical(job, tree)
         unify(tree)
         return tree
+
+    def _tolerant(self, code: str, message: str, position: int = NOWHERE, **rest: Any) -> None:
+        if code == "wrong-type":  # nothing later can bear it
+            self.job.error(code, message, position, **rest)
 
     def _promote(self, holder: Map, old: str, attribute: str) -> None:
         """An attribute under its old name, merged under what goes by the new one."""

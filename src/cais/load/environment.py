@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from cais.load.job import Job
@@ -11,42 +12,39 @@ from cais.load.measures import to_bool
 from cais.source.tree import List, Map
 
 
-def bare_names(job: Job, tree: Map) -> None:
-    """`environment: [HOME]` takes its value from the outside; so do build arguments."""
-    for service in _services(tree):
-        _fill(job, service.get("environment"))
-        build = service.get("build")
-        if build.__class__ is Map:
-            _fill(job, build.get("args"))
-        for kind in ("pre_start", "post_start", "pre_stop"):
-            for hook in service.get(kind) or ():
-                if hook.__class__ is Map:
-                    _fill(job, hook.get("environment"))
+def bare_names(job: Job, container: Map) -> None:
+    """`environment: [HOME]` takes its value from the outside; so do build arguments, or they are none."""
+    around: Mapping[str, str] = job.environment if job.options.interpolate else {}
+    _fill(around, container.get("environment"))
+    build = container.get("build")
+    arguments = build.get("args") if build.__class__ is Map else None
+    _fill(around, arguments)
+    if arguments.__class__ is Map:
+        for name in [name for name, value in arguments.items() if value is None]:
+            arguments.drop(name)
+    elif arguments.__class__ is List:  # `--no-interpolate` leaves lists
+        given = [(item, at) for item, at in zip(arguments, arguments.at, strict=True) if "=" in str(item)]
+        build["args"] = List([item for item, _ in given], [at for _, at in given]) if given else None
 
 
-def _fill(job: Job, values: Any) -> None:
-    if values.__class__ is List:  # `--no-interpolate` leaves lists
-        for index, item in enumerate(values):
-            if item in job.environment:
-                values[index] = f"{item}={job.environment[item]}"
-    if values.__class__ is not Map:
-        return
-    for name, value in values.items():
-        if value is None and name in job.environment:
-            values[name] = job.environment[name]
+def _fill(around: Mapping[str, str], values: Any) -> None:
+    for name, value in values.items() if values.__class__ is Map else ():
+        if value is None and name in around:
+            values[name] = around[name]
 
 
 def files(job: Job, tree: Map) -> None:
     """What the services' files give."""
     services = tree.get("services")
-    for name, service in services.items() if services.__class__ is Map else ():
+    for service in services.values() if services.__class__ is Map else ():
         if service.__class__ is Map:
             if job.options.resolve_environment:
-                env_files(job, service, name)
-            label_files(job, service, name)
+                _fill(job.environment, service.get("environment"))
+                env_files(job, service)
+            label_files(job, service)
 
 
-def env_files(job: Job, service: Map, name: str) -> None:
+def env_files(job: Job, service: Map) -> None:
     """Variables of `env_file` under those of `environment`."""
     given = service.get("env_file")
     if not given:
@@ -58,11 +56,11 @@ def env_files(job: Job, service: Map, name: str) -> None:
         required = _required(job, entry)
         if not os.path.exists(path):
             if required:
-                job.error("env-file", f'service "{name}": env file {path} does not exist', at)
+                job.error("env-file", f"env file {path} does not exist", at)
             continue
         raw = entry.get("format") == "raw"
         if entry.get("format") not in (None, "", "raw"):
-            job.error("env-file", f'service "{name}": there is no env file format "{entry["format"]}"', at)
+            job.error("env-file", f'there is no env file format "{entry["format"]}"', at)
             continue
         places: dict[str, int] = {}
         for key, value in read_env(job, path, job.environment, collected, places, at, raw=raw).items():
@@ -85,14 +83,14 @@ def _required(job: Job, entry: Map) -> bool:
         return False
 
 
-def label_files(job: Job, service: Map, name: str) -> None:
+def label_files(job: Job, service: Map) -> None:
     given = service.get("label_file")
     if not given:
         return
     collected = Map()
     for path, at in zip(given, given.at, strict=True):
         if not os.path.exists(path):
-            job.error("label-file", f'service "{name}": label file {path} does not exist', at)
+            job.error("label-file", f"label file {path} does not exist", at)
             continue
         places: dict[str, int] = {}
         for key, value in read_env(job, path, {}, collected, places, at).items():
@@ -101,8 +99,3 @@ def label_files(job: Job, service: Map, name: str) -> None:
     for key, value in (own or {}).items():
         collected.put(key, value, own.where(key))
     service["labels"] = collected
-
-
-def _services(tree: Map) -> list[Map]:
-    found = [tree.get("services"), tree.get("jobs")]
-    return [one for section in found if section.__class__ is Map for one in section.values() if one.__class__ is Map]

@@ -17,6 +17,7 @@ from cais.source.tree import Map, copy
 from cais.source.yaml import Document
 
 MAX_CHAIN = 100
+FILLED = ("build", "depends_on", "env_file", "gpus", "ports")
 
 ReadFile = Callable[[str, int, str], "list[Document] | None"]
 Resets = list[tuple[str, ...]]
@@ -110,9 +111,19 @@ class Extends:
             job.error("undefined-service", message, target_at, hint=nearest(target, known))
             return None, False
         base = copy(self._one(target, others, base_path, base_folder, (*trail, step)))
+        if target in job.incomplete:
+            job.incomplete.add(name)
         if file is not None and base.__class__ is Map:
-            rebase_service(base, base_folder, folder)  # paths of another file count from that file's folder
+            rebase_service(job, base, base_folder)  # paths of another file count from that file's folder
         return base, True
+
+    def _given(self, tree: Map) -> None:
+        """What nobody else holds against the schema: a key without a value in a file that is extended from."""
+        services = tree.get("services")
+        for service in services.values() if services.__class__ is Map else ():
+            for key in FILLED if service.__class__ is Map else ():
+                if key in service and service[key] is None:
+                    self.job.error("wrong-type", f"{key} has no value", service.where(key), key=True)
 
     def _services(self, path: str, at: int) -> Map | None:
         """The services of another file, its documents merged over each other and interpolated by themselves."""
@@ -133,6 +144,7 @@ class Extends:
                 only = Map({"services": value["services"]}, value.at) if "services" in value else Map()
                 self.merge.files(tree, only)
                 unify(tree)
+                self._given(only)
                 self.resets[path] = resets
             if documents is not None:
                 self.foreign[path] = tree.get("services", Map())

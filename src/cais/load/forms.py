@@ -249,15 +249,6 @@ def plain_texts(job: Job, value: Any, at: int) -> Any:
     return labels(job, value, at)
 
 
-def given_pairs(job: Job, value: Any, at: int) -> Any:
-    """Build arguments: names without a value are left out."""
-    if not value:
-        return OMIT
-    for key in [key for key, item in value.items() if item is None]:
-        value.drop(key)
-    return pairs(job, value, at)
-
-
 def command(job: Job, value: Any, at: int) -> Any:
     if value is None:
         return None

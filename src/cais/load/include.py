@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from cais.load.environment import bare_names
+from cais.load import consistency, normalize
 from cais.load.job import Job
 from cais.load.lookup import read_env
 from cais.load.merge import Merge
@@ -68,8 +68,9 @@ class Includes:
         self._variables(long, folder, working_dir, outer)
         try:
             imported = self.project(files, folder, (*chain, path), at)
+            normalize.defaults(job, imported, folder)
+            consistency.validate(job, imported)
             resolve(job, imported, folder)
-            bare_names(job, imported)
         finally:
             job.environment, job.variable_at, job.working_dir = outer, outer_at, outer_folder
         kept = Map()

@@ -123,6 +123,8 @@ def _invalid(text: str) -> TemplateError:
 
 def interpolate(job: Job, tree: Map) -> None:
     """Replace variables in every value of `tree`, in place."""
+    if not job.options.interpolate:
+        return
     lookup = job.environment.get
     walker = _Walker(job, Substitution(lookup))
     walker.mapping(tree, CASTS)
@@ -132,7 +134,6 @@ class _Walker:
     def __init__(self, job: Job, substitution: Substitution) -> None:
         self.job = job
         self.substitution = substitution
-        self.enabled = job.options.interpolate
 
     def mapping(self, tree: Map, casts: dict[str, Any] | None) -> None:
         for key, value in tree.items():
@@ -153,8 +154,8 @@ class _Walker:
         for index, value in enumerate(items):
             kind = value.__class__
             if kind is str:
-                if inner is not None or "$" in value:
-                    items[index] = self.text(value, inner, items.at[index])
+                if "$" in value:  # no list holds numbers or bools that are cast
+                    items[index] = self.text(value, None, items.at[index])
             elif kind is Map:
                 self.mapping(value, inner if inner.__class__ is dict else None)
             elif kind is List:
@@ -162,7 +163,7 @@ class _Walker:
 
     def text(self, value: str, cast: Any, at: int) -> Any:
         job = self.job
-        if self.enabled and "$" in value:
+        if "$" in value:
             substitution = self.substitution
             substitution.used.clear()
             substitution.unset.clear()
@@ -180,8 +181,6 @@ class _Walker:
             cast = cast.get("") if cast else None
             if cast is None:
                 return value
-        if not self.enabled and "$" in value:
-            return value
         try:
             return cast(value)
         except ValueError as error:

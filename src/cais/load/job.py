@@ -23,6 +23,7 @@ class Options(NamedTuple):
     services: Sequence[str] | None = None
     interpolate: bool = True
     normalize: bool = True
+    validate: bool = True  # against the schema: not for `--variables`
     consistency: bool = True
     resolve_paths: bool = True
     resolve_environment: bool = True

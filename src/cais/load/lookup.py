@@ -32,6 +32,7 @@ def find(job: Job) -> Found:
     """The project's files, and its variables put into `job.environment`."""
     options = job.options
     here = os.getcwd()
+    job.environment.setdefault("PWD", here)
     paths = list(options.paths)
     _env_files(job, options.project_directory or (_folder(paths[0], here) if paths else here))
     if not paths and job.environment.get("COMPOSE_FILE"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cais.load import volumes
-from cais.load.canonical import AS_WRITTEN, Canonical, made
-from cais.load.canonical import SERVICE as TRANSFORMS
+from cais.load.canonical import AS_WRITTEN, HOOK, Canonical, made
+from cais.load.environment import bare_names
 from cais.load.job import Job
 from cais.load.merge import SERVICE, Merge
 from cais.load.schema import CONTAINER
@@ -19,32 +19,39 @@ NAMESPACES = ("network_mode", "ipc", "pid", "uts", "cgroup")
 
 def defaults(job: Job, tree: Map, working_dir: str) -> None:
     """Values that are always there, normalized or not."""
-    for service in [*_maps(tree, "services"), *_maps(tree, "jobs")]:
-        build = service.get("build")
-        if build.__class__ is Map and "context" not in build and job.options.resolve_paths:
-            build.put("context", working_dir, service.where("build"))
-        elif build.__class__ is Map and "context" not in build:
-            build.put("context", ".", service.where("build"))
-        for index, port in enumerate(service.get("ports") or ()):
-            if port.__class__ is Map:
-                at = service["ports"].at[index]
-                if "mode" not in port:
-                    port.put("mode", "ingress", at)
-                if "protocol" not in port:
-                    port.put("protocol", "tcp", at)
-        for key in ("secrets",):
-            for index, grant in enumerate(service.get(key) or ()):
-                if grant.__class__ is Map and "target" not in grant:
-                    grant.put("target", f"/run/secrets/{grant.get('source', '')}", service[key].at[index])
-        for hook in service.get("pre_start") or ():
-            for volume in (hook.get("volumes") or ()) if hook.__class__ is Map else ():
-                bind = volume.get("bind") if volume.__class__ is Map else None
-                if bind.__class__ is Map and "create_host_path" not in bind:
-                    bind.put("create_host_path", False, volume.where("bind"))  # true in a service's own volumes
-        for devices in (service.get("gpus"), _devices(service)):
+    for container in [*_maps(tree, "services"), *_maps(tree, "jobs")]:
+        build = container.get("build")
+        if build.__class__ is Map and "context" not in build:
+            build.put("context", working_dir if job.options.resolve_paths else ".", container.where("build"))
+        for port, at in _listed(container, "ports"):
+            for key, value in (("mode", "ingress"), ("protocol", "tcp")):
+                if key not in port:
+                    port.put(key, value, at)
+        for grant, at in _listed(container, "secrets"):
+            if "target" not in grant:
+                grant.put("target", f"/run/secrets/{grant.get('source', '')}", at)
+        _bound(container, created=True)
+        for hook, _ in _listed(container, "pre_start"):
+            _bound(hook, created=False)
+        for devices in (container.get("gpus"), _devices(container)):
             for index, device in enumerate(devices or ()):
                 if device.__class__ is Map and "count" not in device and "device_ids" not in device:
-                    device.put("count", -1, devices.at[index])
+                    device.put("count", "all", devices.at[index])
+
+
+def _bound(container: Map, *, created: bool) -> None:
+    """Whether the source of a bind mount is made when it is missing, where nothing is said of it."""
+    for volume, _ in _listed(container, "volumes"):
+        bind = volume.get("bind")
+        if bind.__class__ is Map and "create_host_path" not in bind:
+            bind.put("create_host_path", created, volume.where("bind"))
+
+
+def _listed(holder: Map, key: str) -> list[tuple[Map, int]]:
+    items = holder.get(key)
+    if items.__class__ is not List:
+        return []
+    return [(item, at) for item, at in zip(items, items.at, strict=True) if item.__class__ is Map]
 
 
 def _devices(service: Map) -> Any:
@@ -78,6 +85,7 @@ def _container(job: Job, container: Map, at: int) -> None:
     build = container.get("build")
     if build.__class__ is Map and build.get("dockerfile") is None and build.get("dockerfile_inline") is None:
         build.put("dockerfile", "Dockerfile", container.where("build"))
+    bare_names(job, container)
     _dependencies(container, at)
     for volume in container.get("volumes") or ():
         if volume.__class__ is Map and volume.get("target").__class__ is str:
@@ -93,7 +101,7 @@ def _inherit(job: Job, service: Map, hooks: List) -> None:
         if hook.__class__ is Map:
             base = copy(Map({key: service[key] for key in given}, {key: service.where(key) for key in given}))
             hooks[index] = Merge(job).mapping(base, hook, "pre_start", SERVICE)
-            Canonical(job).service(hooks[index], TRANSFORMS if job.options.interpolate else AS_WRITTEN)
+            Canonical(job).service(hooks[index], HOOK if job.options.interpolate else AS_WRITTEN)
 
 
 def _networks(tree: Map) -> None:
@@ -130,9 +138,7 @@ def _dependencies(service: Map, at: int) -> None:
         if service.get("depends_on") is None:
             service.put("depends_on", Map(), place)
         if name not in service["depends_on"]:
-            entry = made(place, condition="service_started", required=True)
-            if restart:
-                entry.put("restart", True, place)
+            entry = made(place, condition="service_started", required=True, restart=restart)
             service["depends_on"].put(name, entry, place)
 
 

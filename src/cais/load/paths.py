@@ -109,11 +109,11 @@ def _apply_ssh(build: Map, plain: Callable[[str], str]) -> None:
     return None
 
 
-def rebase_service(service: Map, folder: str, relative_to: str) -> None:
+def rebase_service(job: Job, service: Map, folder: str) -> None:
     """Make the paths of a service read elsewhere absolute, short forms included."""
     from cais.load.canonical import SERVICE, Canonical
 
-    worker = Canonical.__new__(Canonical)
+    worker = Canonical(job)
     for key in ("build", "volumes", "env_file", "label_file", "develop"):
         value = service.get(key)
         if value is not None and key in SERVICE:

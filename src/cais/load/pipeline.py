@@ -57,14 +57,15 @@ def _finish(job: Job, tree: Map, found: lookup.Found, name: str, name_at: int) -
     if options.resolve_paths:
         paths.resolve(job, tree, found.working_dir)
     normalize.defaults(job, tree, found.working_dir)
-    consistency.validate(job, tree)
-    environment.bare_names(job, tree)
+    if options.validate:
+        consistency.validate(job, tree)
     if options.normalize:
         normalize.normalize(job, tree, name)
     active = profiles.active_profiles(job)
     everything = profiles.all_profiles(tree)
     if not options.interpolate:  # the model as it stands, as Docker Compose has it: not decoded, nothing left out
-        tree.put("name", name, name_at)
+        if options.normalize or name_at >= 0:
+            tree.put("name", name, name_at)
         job.stop_if_failed()
         job.found = sort(job.found)
         return Loaded(name, found.working_dir, found.files, tree, Map(), active, everything, job)

@@ -50,7 +50,9 @@ def activate(tree: Map, profiles: Sequence[str]) -> Map:
 
 def select(job: Job, tree: Map, disabled: Map, profiles: Sequence[str], named: Sequence[str]) -> None:
     """Only the named services, which a profile may hide, and what they depend on. A name may be a pattern."""
-    services = tree.get("services") or Map()
+    services = tree.get("services")
+    if services.__class__ is not Map:
+        services = Map()
     active = set(profiles)
     for name in named:
         if name in disabled:

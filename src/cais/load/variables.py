@@ -71,7 +71,7 @@ def table(tree: Any, form: str) -> str:
         )
     rows = [("NAME", "REQUIRED", "DEFAULT VALUE", "ALTERNATE VALUE")]
     rows += [(one.name, str(one.required).lower(), one.default, one.alternative) for one in ordered]
-    widths = [max(20, *(len(row[column]) + 2 for row in rows)) for column in range(3)]
+    widths = [max(20, *(len(row[column]) + 3 for row in rows)) for column in range(3)]
     return "".join(
         "".join(text.ljust(width) for text, width in zip(row, [*widths, 0], strict=True)) + "\n" for row in rows
     )
