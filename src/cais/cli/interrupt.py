@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Iterator
 
+LOOK = 0.3  # seconds
+
 
 @contextlib.contextmanager
 def interrupted_at_once(consequence: str) -> Iterator[None]:
@@ -18,7 +20,13 @@ def interrupted_at_once(consequence: str) -> Iterator[None]:
         os._exit(130)
 
     before = signal.signal(signal.SIGINT, end)
+    # Python acts on a signal in its main thread, between two steps: one that comes right before that thread begins to
+    # wait for those that fetch is seen when the next signal wakes it. So there is always a next one.
+    waking = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, LOOK, LOOK)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, waking)
         signal.signal(signal.SIGINT, before)
