@@ -30,8 +30,8 @@ def test_a_killed_database_is_restarted_by_its_policy_and_loses_no_row(project):
     project.up()
     wait_for_a_row(project)
     for _ in range(2):
-        project.run("kill", "-s", "KILL", "db", check=False)
-        time.sleep(0.2)
+        project.run("kill", "-s", "KILL", "db")
+        assert project.ps()[f"{project.folder.name}-db-1"]["State"] == "exited"
         project.up()
         wait_for_a_row(project)
     seen, kept = acknowledged_and_kept(project)

@@ -228,23 +228,28 @@ def test_interrupt_stops_gracefully_and_a_second_one_kills(project):
     project.compose(
         """
     services:
-      polite: {image: "debian:bookworm-slim", command: [sh, -c, "trap 'echo bye; exit 0' TERM; sleep 1000 & wait"]}
+      polite:
+        image: "debian:bookworm-slim"
+        command: [sh, -c, "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait"]
       stubborn:
         image: "debian:bookworm-slim"
-        command: [sh, -c, "trap 'echo never' TERM; while :; do sleep 0.1; done"]
+        command: [sh, -c, "trap 'echo never' TERM; echo ready; while :; do sleep 0.1; done"]
         stop_grace_period: 60s
     """
     )
     up = project.popen("up", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    eventually(lambda: len([r for r in project.ps().values() if r["State"] == "running"]) == 2, 60)
-    time.sleep(0.5)
+    seen = ""
+    while seen.count("ready") < 2:  # shown by `up`, so it is done with starting, and both have their traps
+        line = up.stdout.readline()
+        assert line, "it ended"
+        seen += line
     up.send_signal(signal.SIGINT)
     eventually(lambda: project.ps()[f"{project.folder.name}-polite-1"]["State"] == "exited", 30)
     assert project.ps()[f"{project.folder.name}-stubborn-1"]["State"] == "running"
     up.send_signal(signal.SIGINT)
     out, _ = up.communicate(timeout=30)
     assert up.returncode == 130
-    assert "polite-1" in out and "bye" in out
+    assert "polite-1" in seen + out and "bye" in out
     assert all(row["State"] == "exited" for row in project.ps().values())
 
 
