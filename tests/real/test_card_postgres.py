@@ -44,7 +44,22 @@ def test_pgvector_contrib_and_the_client_programs_are_there(project, image, majo
     assert project.exec("db", "cat", f"{data}/PG_VERSION").stdout.strip() == major
 
 
-@pytest.mark.parametrize("image", ["postgres:15-alpine", "postgres:13"])
+@pytest.mark.parametrize("image, major", [("postgis/postgis:16-3.4", "17"), ("postgis/postgis:15-3.3-alpine", "15")])
+def test_postgis_is_there_with_its_extensions_and_its_template(project, image, major):
+    compose(project, image=image, env="POSTGRES_PASSWORD: secret-1, POSTGRES_DB: maps")
+    project.up(timeout=280)
+    assert says(project, "show server_version").startswith(major)
+    distance = "select round(st_distance('srid=4326;point(0 0)'::geography, 'srid=4326;point(1 0)'::geography))"
+    assert says(project, distance, database="maps") == "111319"
+    extensions = "select string_agg(extname, ' ' order by extname) from pg_extension"
+    for database in ("maps", "template_postgis"):
+        assert says(project, extensions, database=database) == (
+            "fuzzystrmatch plpgsql postgis postgis_tiger_geocoder postgis_topology"
+        )
+    ask(project, "create extension postgis_raster; create extension address_standardizer", database="maps")
+
+
+@pytest.mark.parametrize("image", ["postgres:15-alpine", "postgres:14", "postgres:12"])
 def test_older_majors_are_the_real_server_too(project, image):
     compose(project, image=image)
     project.up()

@@ -88,6 +88,11 @@ _NAMES = (
     "pg_test_fsync pg_test_timing pg_upgrade pg_verifybackup pg_waldump pgbench psql reindexdb vacuumdb"
 )
 _CLIENTS = _NAMES.split()
+_EXTENSIONS = (
+    "postgis postgis_raster postgis_sfcgal postgis_tiger_geocoder postgis_topology address_standardizer "
+    "address_standardizer_data_us"
+)
+_POSTGIS = _EXTENSIONS.split()
 
 
 def recipe(ref: ImageRef, service: Service | None) -> Recipe:
@@ -230,7 +235,10 @@ def _debian(major: int, suite: str) -> Program:
     names = [f"postgresql-{major}", f"postgresql-{major}-postgis-3", f"postgresql-{major}-postgis-3-scripts"]
     if major != 15:
         names.append(f"postgresql-{major}-pgvector")
-    return Program("postgis", str(major), (DebianPackages(suite, tuple(names)),))
+    # postgresql-…-postgis-3-scripts.postinst makes these with update-alternatives.
+    folder = f"/usr/share/postgresql/{major}/extension"
+    links = tuple((f"{folder}/{name}.control", f"{name}-3.control") for name in _POSTGIS)
+    return Program("postgis", str(major), (DebianPackages(suite, tuple(names)),), links=links)
 
 
 def _tools(suite: str) -> Program:

@@ -76,6 +76,8 @@ def _alternatives(root: Path, script: str) -> None:
             words = shlex.split(line.partition("#")[0])
         except ValueError:
             continue
+        if "--install" not in words:  # spoken of, not asked for
+            continue
         at = words.index("--install")
         found = [words[at + 1 : at + 4]]
         found += [words[n + 1 : n + 4] for n, word in enumerate(words) if word == "--slave"]
