@@ -358,7 +358,7 @@ def test_a_service_on_the_hosts_network_changes_nothing_of_it(tmp_path: Path) ->
 
 _ALL_OF_IT = """
 cd /
-grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|Sig|Umask|NS|ShdPnd)' /proc/self/status
+grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|SigBlk|SigIgn|SigCgt|Umask|NSpid)' /proc/self/status
 cut -d' ' -f5- /proc/self/mountinfo | sed 's/lowerdir=[0-9:]*,upperdir=[0-9]*,workdir=[0-9]*//'
 cat /proc/self/limits /proc/self/cgroup /proc/1/comm /proc/sys/net/ipv4/ip_unprivileged_port_start
 cut -d' ' -f1,2,4-8 /proc/1/stat; ls -l /proc/1/fd | sed 's/.* //; s/:.*//'

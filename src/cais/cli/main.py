@@ -93,6 +93,9 @@ def _run(argv: list[str]) -> int:
         return 0
     if argv in (["--version"], ["-v"]):
         return _version()
+    import gc
+
+    gc.set_threshold(20_000, 20, 20)  # what a command imports and loads is no garbage: less looking for some
     from cais.cli.options import Asked, help_page, nearest
     from cais.cli.project import read_globals
     from cais.diag.api import CaisError

@@ -7,10 +7,15 @@ from ipaddress import IPv4Address, IPv4Network
 
 from cais.sandbox.api import NetworkSpec, Refused
 
-# Docker's default-address-pools (moby libnetwork ipamutils): 172.17 to 172.31 /16, then 192.168.0.0/16 in /20.
-_POOLS = [IPv4Network(f"172.{n}.0.0/16") for n in range(18, 32)] + list(IPv4Network("192.168.0.0/16").subnets(4))
-# Many networks in one stack, or a host whose routes cover all of the above.
-_MORE = list(IPv4Network("10.0.0.0/8").subnets(new_prefix=20))[::-1]
+
+def _pools() -> Iterator[IPv4Network]:
+    """Docker's default-address-pools (moby libnetwork ipamutils): 172.17 to 172.31 /16, then 192.168.0.0/16 in /20."""
+    for number in range(18, 32):
+        yield IPv4Network((0xAC << 24 | number << 16, 16))
+    yield from IPv4Network("192.168.0.0/16").subnets(4)
+    # Many networks in one stack, or a host whose routes cover all of the above: the last of 10.0.0.0/8 first.
+    for number in reversed(range(1 << 12)):
+        yield IPv4Network((10 << 24 | number << 12, 20))
 
 
 def host_routes() -> list[IPv4Network]:
@@ -88,7 +93,7 @@ def choose(spec: NetworkSpec, taken: Iterable[IPv4Network]) -> IPv4Network:
         except ValueError:
             raise Refused(f"network {spec.name}", f"{spec.subnet} is no IPv4 subnet") from None
     busy = list(taken)
-    for pool in (*_POOLS, *_MORE):
+    for pool in _pools():
         if not any(pool.overlaps(other) for other in busy):
             return pool
     raise Refused(f"network {spec.name}", "no private subnet is free of the host's routes: give it one (ipam)")

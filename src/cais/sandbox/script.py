@@ -14,6 +14,7 @@ import platform
 import signal
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 CLONE_VM, CLONE_VFORK, CLONE_PARENT = 0x100, 0x4000, 0x8000  # clone(2)
@@ -83,6 +84,16 @@ class Failed(NamedTuple):
     row: int
 
 
+def _string(text: str) -> "ctypes.Array[ctypes.c_char]":
+    raw = os.fsencode(text)
+    if b"\0" in raw:
+        raise ValueError("embedded null byte")
+    return ctypes.create_string_buffer(raw)
+
+
+_text = lru_cache(256)(_string)  # paths and names are the same in most tables
+
+
 class Calls:
     """The table. `step` names what a call is for; `forgive` is an errno that does not matter, or ANY."""
 
@@ -93,28 +104,29 @@ class Calls:
         self.held: list[object] = []  # what the arguments point at
 
     def add(self, step: str, name: str, *arguments: int | str | bytes | None, forgive: int = 0) -> None:
-        values = [one if isinstance(one, int) else self._pointer(one) for one in arguments]
+        values = [one if isinstance(one, int) else self._pointer(one) if one is not None else 0 for one in arguments]
         values += [0] * (6 - len(values))
         self.rows.append((_NR[name], *values, forgive if forgive == ANY else -forgive, _NOT_REACHED))
         self.steps.append(step)
 
-    def exec(self, step: str, place: str, argv: Sequence[str], env: dict[str, str], *, forgive: int) -> None:
-        self.execs.add(len(self.rows))
-        whole = [f"{name}={value}" for name, value in env.items()]
-        self.add(step, "execve", place, self._pointers(argv), self._pointers(whole), forgive=forgive)
+    def exec(self, places: Sequence[str], argv: Sequence[str], env: dict[str, str], *, forgive: int) -> None:
+        """The first of `places` that can be."""
+        words = self._pointers(argv)
+        whole = self._pointers([f"{name}={value}" for name, value in env.items()])
+        for place in places:
+            self.execs.add(len(self.rows))
+            self.add(f"exec {place}", "execve", place, words, whole, forgive=forgive)
 
-    def _pointer(self, data: str | bytes | None) -> int:
-        if data is None:
-            return 0
-        raw = os.fsencode(data) if isinstance(data, str) else data
-        if isinstance(data, str) and b"\0" in raw:
-            raise ValueError("embedded null byte")
-        held = ctypes.create_string_buffer(raw, len(raw) + 1)
+    def _pointer(self, data: str | bytes) -> int:
+        held = _text(data) if isinstance(data, str) else ctypes.create_string_buffer(data)
         self.held.append(held)
         return ctypes.addressof(held)
 
-    def _pointers(self, texts: Sequence[str]) -> bytes:
-        return struct.pack(f"{len(texts) + 1}Q", *[self._pointer(text) for text in texts], 0)
+    def _pointers(self, texts: Sequence[str]) -> int:
+        """An array of strings, which nobody keeps: an environment has passwords in it."""
+        held = [_string(text) for text in texts]
+        self.held.append(held)
+        return self._pointer(struct.pack(f"{len(held) + 1}Q", *map(ctypes.addressof, held), 0))
 
     def run(self, flags: int) -> tuple[int, Failed | None]:
         """The child's pid, and what failed: None when it has exec'ed. The last call is an exec."""

@@ -184,11 +184,10 @@ def _exec(calls: Calls, argv: Sequence[str], env: dict[str, str]) -> None:
         places = [place for folder in folders if os.path.exists(place := f"{folder}/{program}")]
     if not places:
         raise Refused(f"exec {program}", "not found in PATH")
-    for place in places:
-        try:
-            calls.exec(f"exec {place}", place, argv, env, forgive=errno.EACCES)
-        except ValueError as error:
-            raise Refused(f"exec {place}", str(error)) from error
+    try:
+        calls.exec(places, argv, env, forgive=errno.EACCES)
+    except ValueError as error:
+        raise Refused(f"exec {places[0]}", str(error)) from error
 
 
 def _refused(failed: script.Failed, process: Process) -> Refused:

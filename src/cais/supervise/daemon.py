@@ -140,7 +140,6 @@ def _fork(
     """Double fork, setsid: the daemon is nobody's child and has no terminal (daemon(7))."""
     sys.stdout.flush()
     sys.stderr.flush()
-    gc.collect()
     gc.freeze()  # pages that both processes only read stay shared
     child = os.fork()
     if child == 0:
@@ -207,6 +206,7 @@ def _only(home: Path, keep: set[int]) -> None:
 
 
 def _serve(home: Path, project: str, factory: "SandboxFactory", version: str, listener: socket.socket) -> None:
+    gc.set_threshold(20_000, 20, 20)  # its modules are no garbage: looking for some is a tenth of their import
     import asyncio
 
     from cais.supervise.supervisor import Supervisor

@@ -288,11 +288,14 @@ class Supervisor:
     def _reconsider(self) -> None:
         """Whether those who wait for their dependencies may start now, or never will."""
         self._reconsider_due = False
+        waiting = [i for i in self.instances.values() if i.life.phase == "waiting"]
+        if not waiting:
+            return
         by_service: dict[str, list[machine.Life]] = {}
         for instance in self.instances.values():
             if not instance.spec.oneoff:
                 by_service.setdefault(instance.spec.service, []).append(instance.life)
-        for instance in list(self.instances.values()):
+        for instance in waiting:
             if instance.life.phase != "waiting":
                 continue
             if instance.no_deps:
