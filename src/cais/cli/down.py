@@ -10,7 +10,6 @@ from cais.cli.project import GlobalOptions, make_progress
 
 if TYPE_CHECKING:
     from cais.cli.running import View
-    from cais.model.api import Stack
 
 COMMAND = Command(
     "down",
@@ -56,7 +55,9 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     if found is not None:
         left = _remove(options, found, services, seconds(given.number("timeout")), volumes=given.flag("volumes"))
     if given.flag("volumes") and not given.args:
-        _remove_volumes(project, stack, found)
+        from cais.engine.native.volumes import remove_volumes
+
+        remove_volumes(project, stack, [one.spec for one in found.instances] if found else ())
     if left and not given.args:
         print(f"left running, not in the file: {', '.join(left)}; --remove-orphans removes them too", file=sys.stderr)
     return 0
@@ -82,21 +83,3 @@ def _remove(
         await_end(found.home, 2.0)
         remove_home(found.home)
     return left
-
-
-def _remove_volumes(project: str, stack: Stack | None, found: View | None) -> None:
-    """The project's own named volumes; an external one belongs to somebody else."""
-    from cais.engine.native.names import volume_folder
-    from cais.engine.native.up import places_of
-    from cais.supervise.state import remove_tree
-
-    folder = places_of(project).volumes
-    names: set[str] = set()
-    if stack is not None:
-        names = {volume.name for volume in stack.volumes.values() if not volume.external}
-    else:
-        for one in found.instances if found else ():
-            sources = (mount.source for mount in one.spec.root.mounts if mount.kind == "volume")
-            names |= {s.rpartition("/")[2] for s in sources if s.startswith(f"{folder}/{project}_")}
-    for place in [volume_folder(folder, name) for name in sorted(names)]:
-        remove_tree(place)
