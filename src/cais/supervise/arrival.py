@@ -18,18 +18,35 @@ ORPHAN_LOG_LINES = 12
 
 
 async def arrival(supervisor: Supervisor, targets: Sequence[Instance], *, wait: bool, timeout: float | None) -> Done:
-    """Until all are there, or one never will be."""
+    """Until all are there, or one never will be.
+
+    Kinder than Compose: one that runs and is unhealthy while what it depends on is still coming may yet recover. It
+    has failed when as many checks as it is allowed have failed since that arrived.
+    """
+    excused: dict[str, int] = {}  # id -> its failed checks in a row when last something it needs was still coming
     end = None if timeout is None else time.monotonic() + timeout
     while True:
         now = time.time()
         failed: list[tuple[Instance, str]] = []
         missing: list[Instance] = []
+        sick: list[tuple[Instance, str]] = []
         for instance in targets:
             there, why = arrived(instance.life, now, wait=wait)
             if why:
-                failed.append((instance, why))
+                unhealthy = instance.life.phase == "running" and instance.life.health == "unhealthy"
+                (sick if unhealthy else failed).append((instance, why))
             elif not there:
                 missing.append(instance)
+        coming = {instance.spec.service for instance in missing}
+        for instance, why in sick:
+            id, streak, health = instance.spec.id, instance.life.streak, instance.spec.health
+            if coming & _needs(supervisor, instance.spec.service):
+                excused[id] = streak
+            allowed = excused[id] + health.retries if health and id in excused else 0
+            if streak < allowed:
+                missing.append(instance)
+            else:
+                failed.append((instance, why))
         if failed:
             return Done(exit_code=1, failures=failures(supervisor, failed, wait=wait))
         if not missing:
@@ -40,6 +57,20 @@ async def arrival(supervisor: Supervisor, targets: Sequence[Instance], *, wait: 
             return Done(exit_code=1, failures=failures(supervisor, late, wait=wait))
         settling = [settles_in(i.life, now) for i in missing if i.life.pid and i.life.spec.health is None]
         await supervisor.change(min([t for t in (left, *settling) if t], default=None))
+
+
+def _needs(supervisor: Supervisor, service: str) -> set[str]:
+    """The services it depends on, and those they depend on."""
+    found: set[str] = set()
+    left = [service]
+    while left:
+        name = left.pop()
+        for instance in supervisor.instances.values():
+            if instance.spec.service == name and not instance.spec.oneoff:
+                new = {dependency.service for dependency in instance.spec.depends_on} - found
+                found |= new
+                left += new
+    return found
 
 
 def failures(supervisor: Supervisor, failed: Sequence[tuple[Instance, str]], *, wait: bool) -> tuple[Failure, ...]:
