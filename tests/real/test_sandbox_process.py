@@ -1,16 +1,18 @@
 """A process in the sandbox: what it is, what it sees, how it ends."""
 
 import asyncio
+import ctypes
 import os
 import re
 import resource
 import signal
+import struct
 from pathlib import Path
 
 import pytest
 from sandbox_stack import NONE, Stack
 
-from cais.sandbox import limits
+from cais.sandbox import kernel, limits
 from cais.sandbox.api import Mount, Net, Process, Refused
 
 pytestmark = pytest.mark.real
@@ -188,11 +190,24 @@ def test_pid_one_without_handler_ignores_term_and_a_reaper_forwards_it(tmp_path:
 
 
 def test_signals_and_mask_are_defaults(tmp_path: Path) -> None:
+    """Also those that the C library keeps to itself, which a caller may have had ignored (some shells' parents do)."""
+    ignore = struct.pack("QQQQ", signal.SIG_IGN, 0, 0, 0)
+    before = {number: ctypes.create_string_buffer(32) for number in (32, 33)}
+
+    def handle(number: int, new: bytes, old: "ctypes.Array[ctypes.c_char] | None" = None) -> None:
+        kernel._syscall("rt_sigaction", ctypes.c_int(number), ctypes.c_char_p(new), old, ctypes.c_size_t(8))
+
     async def run() -> str:
+        for number, old in before.items():
+            handle(number, ignore, old)
         async with Stack(tmp_path) as stack:
             return await stack.output("grep -E 'Sig(Blk|Ign|Cgt)' /proc/self/status; umask; ls /proc/self/fd | wc -l")
 
-    words = asyncio.run(run()).split()
+    try:
+        words = asyncio.run(run()).split()
+    finally:
+        for number, old in before.items():
+            handle(number, old.raw)
     assert words[1] == "0" * 16 and words[3] == "0" * 16 and words[6] == "0022"
     assert words[7] == "4"  # 0, 1, 2 and the directory ls reads
 

@@ -146,6 +146,7 @@ class Init:
         for number in signal.valid_signals():
             with suppress(OSError, ValueError):  # KILL and STOP, and those the C library keeps for itself
                 signal.signal(number, signal.SIG_DFL)
+        kernel.default_library_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         null = os.open("/dev/null", os.O_RDWR)
         for fd in range(3):

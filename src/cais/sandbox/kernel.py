@@ -113,6 +113,7 @@ CAPABILITIES = [
 _ARM = platform.machine() == "aarch64"
 _NR = {
     "clone": 220 if _ARM else 56,
+    "rt_sigaction": 134 if _ARM else 13,
     "pivot_root": 41 if _ARM else 155,
     "keyctl": 219 if _ARM else 250,
     "close_range": 436,
@@ -150,6 +151,14 @@ def clone(flags: int) -> int:
     if pid < 0:
         raise OSError(number, os.strerror(number))
     return pid
+
+
+def default_library_signals() -> None:
+    """32 and 33, which the C library keeps for its threads and lets nobody set (nptl(7)): ignored, they would stay
+    so through every exec. The kernel is asked itself; what it takes is all zeros for SIG_DFL, rt_sigaction(2)."""
+    for number in (32, 33):
+        with suppress(OSError):
+            _syscall("rt_sigaction", ctypes.c_int(number), ctypes.c_char_p(b"\0" * 32), None, ctypes.c_size_t(8))
 
 
 def unshare(flags: int) -> None:
