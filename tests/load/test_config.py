@@ -105,3 +105,52 @@ def test_a_services_hash_is_docker_composes_own(run, tmp_path: Path) -> None:  #
         "b",
         "d5457d0b2799957b606d2ac4ed52d85a1e75799490e56229948300b9a59e8953",
     ]
+
+
+def test_yaml_reads_as_docker_composes(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Members in Docker Compose's order, names in Go's, and its quotes; printed by `docker-compose config` 5.6.1."""
+    (tmp_path / "compose.yaml").write_text(
+        "name: shop\n"
+        "services:\n"
+        "  a:\n"
+        "    ports: ['80:80']\n"
+        "    image: 'y'\n"
+        "    labels: {r: 'Host(`a.b`)', n: 'no', t: '12:30', d: '2024-01-01', u: 'http://x#main', q: \"it's\"}\n"
+        "    environment: {A1: '1', A10: x, A9: ':9', A_B: '\\n b', AB: é}\n"
+        "    ulimits: {core: {hard: 0, soft: 0}}\n"
+        "    scale: 1\n"
+    )
+    assert run() == (
+        "name: shop\n"
+        "services:\n"
+        "  a:\n"
+        "    scale: 1\n"
+        "    environment:\n"
+        "      A_B: \\n b\n"
+        '      A1: "1"\n'
+        "      A9: :9\n"
+        "      A10: x\n"
+        "      AB: é\n"
+        "    image: 'y'\n"
+        "    labels:\n"
+        '      d: "2024-01-01"\n'
+        "      'n': 'no'\n"
+        "      q: it's\n"
+        "      r: Host(`a.b`)\n"
+        "      t: '12:30'\n"
+        "      u: http://x#main\n"
+        "    networks:\n"
+        "      default: null\n"
+        "    ulimits:\n"
+        "      core:\n"
+        "        soft: 0\n"
+        "        hard: 0\n"
+        "    ports:\n"
+        "      - mode: ingress\n"
+        "        target: 80\n"
+        '        published: "80"\n'
+        "        protocol: tcp\n"
+        "networks:\n"
+        "  default:\n"
+        "    name: shop_default\n"
+    )

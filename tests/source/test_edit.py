@@ -100,3 +100,8 @@ def test_windows_line_ends_stay() -> None:
 def test_no_key_is_added_where_keys_have_question_marks() -> None:
     with pytest.raises(edit.CannotEdit, match="question mark"):
         edit.add_key("? a\n: b\n", (), "c", 1)
+
+
+def test_a_key_added_to_a_flow_mapping_is_quoted_where_it_must_be() -> None:
+    new = changed(edit.add_key(TEXT, ("services", "db", "environment"), "?C", ":9, x"))
+    assert new == TEXT.replace('B: "two"}', 'B: "two", "?C": ":9, x"}')

@@ -217,11 +217,13 @@ def values(stack: Stack, *, dollars: bool) -> dict[str, Any]:
 
 
 def as_yaml(stack: Stack) -> str:
+    from cais.load.members import PROJECT
     from cais.source.emit import dump
 
     tree = without_defaults(stack.canonical)
     order = [key for key in TOP if key in tree] + sorted(key for key in tree if key not in TOP)
-    return "".join(dump({key: tree[key]}, dollars=True) for key in order)
+    shapes: dict[str, Any] = PROJECT
+    return "".join(dump({key: tree[key]}, dollars=True, shape={key: shapes.get(key)}) for key in order)
 
 
 def without_defaults(tree: Any) -> Any:
@@ -230,7 +232,13 @@ def without_defaults(tree: Any) -> Any:
     for section in ("services", "jobs", "networks"):
         if tree.get(section):
             tree[section] = {name: bare(entry) for name, entry in tree[section].items()}
+    for name, entry in (tree.get("jobs") or {}).items():
+        entry["name"] = name  # its JSON does without
     return tree
+
+
+def both(limit: Any) -> Any:
+    return {"soft": limit.get("soft", 0), "hard": limit.get("hard", 0)} if isinstance(limit, dict) else limit
 
 
 def bare(entry: Any) -> Any:
@@ -240,6 +248,10 @@ def bare(entry: Any) -> Any:
     for key in ("command", "entrypoint"):
         if key in kept and kept[key] is None:
             del kept[key]
+    if kept.get("ulimits"):
+        kept["ulimits"] = {name: both(limit) for name, limit in kept["ulimits"].items()}
+    if isinstance(kept.get("build"), dict):
+        kept["build"] = bare(kept["build"])
     if kept.get("ipam") == {}:
         del kept["ipam"]
     if "deploy" in kept:

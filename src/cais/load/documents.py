@@ -55,15 +55,7 @@ class Reader:
             self.naming([one for _, one in documents])
         tree = Map()
         for path, document in documents:
-            try:
-                tree = self.one(tree, document, path, working_dir, chain)
-            except (AttributeError, TypeError, KeyError, IndexError, ValueError):
-                # Merging stumbled over a shape that the schema forbids; it is held against the schema afterwards.
-                self.unread = True
-                if document.value.__class__ is Map:
-                    check(document.value, FILE, None, None, "", self.job.error)
-                if not self.job.failed:
-                    raise
+            tree = self.one(tree, document, path, working_dir, chain)
         return tree
 
     def naming(self, documents: list[Document]) -> None:

@@ -53,6 +53,8 @@ def env_files(job: Job, service: Map) -> None:
     collected = Map()
     for entry in given:
         path, at = entry.get("path"), entry.where("path")
+        if path.__class__ is not str:
+            continue  # the schema has been held against it
         required = _required(job, entry)
         if not os.path.exists(path):
             if required:

@@ -44,11 +44,7 @@ def run(options: Options, environ: dict[str, str]) -> Loaded:
         job.stop_if_failed()
         raise CaisError(f"cannot load {', '.join(found.files)}: there is nothing in it")
 
-    try:
-        return _finish(job, tree, found, name, reader.name_at if reader.name and not given else -1)
-    except (AttributeError, TypeError, KeyError, IndexError, ValueError):
-        job.stop_if_failed()  # a stage stumbled over what was reported already
-        raise
+    return _finish(job, tree, found, name, reader.name_at if reader.name and not given else -1)
 
 
 def _finish(job: Job, tree: Map, found: lookup.Found, name: str, name_at: int) -> Loaded:

@@ -92,8 +92,7 @@ def add_key(text: str, path: Path, key: str, value: Any) -> Edit:
     if node.flow or not node.entries:
         comma = ", " if node.entries else ""
         at = node.entries[-1].tail if node.entries else text.index("{", node.start) + 1
-        shown = flow(value) if isinstance(value, (dict, list)) else scalar(value)
-        return Edit(at, at, f"{comma}{scalar(key)}: {shown}")
+        return Edit(at, at, f"{comma}{_one_line(key)}: {flow(value)}")
     last = node.entries[-1]
     at = _line_end(text, last.tail)
     begin = _line_start(text, node.entries[0].key_start)
@@ -224,7 +223,7 @@ def _one_line(value: Any) -> str:
 
         return json.dumps(value, ensure_ascii=False)
     shown = scalar(value)
-    if isinstance(value, str) and shown == value and any(char in value for char in ",[]{}"):
+    if isinstance(value, str) and shown == value and (any(char in value for char in ",[]{}") or value[0] in ":?"):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'  # it may stand in a flow collection
     return shown
 
