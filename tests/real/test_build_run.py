@@ -1,6 +1,7 @@
 """Dockerfiles carried out in the sandbox: what a RUN sees, what its layer holds, what is left when it fails."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 from uuid import uuid4
 
 import pytest
@@ -19,6 +21,7 @@ from cais.build.builder import build
 from cais.build.view import View
 from cais.diag.api import CaisError
 from cais.engine.native.images import base_resolver
+from cais.fetch import http, pypi
 from cais.model.image import Image
 from cais.paths import cache_home
 
@@ -257,6 +260,26 @@ def test_bind_mounts_show_context_and_stages_read_only(yard: Yard) -> None:
 
 def test_no_network_when_none_is_asked(yard: Yard) -> None:
     yard.build('RUN --network=none test "$(ls /sys/class/net)" = lo\nRUN ls /sys/class/net | grep -q eth0\n')
+
+
+def test_add_takes_a_file_from_an_address_with_its_name_and_checks_it(yard: Yard) -> None:
+    """From this machine's package registry: the one address that must answer here anyway."""
+    settings = pypi.settings()
+    page = f"{settings.indexes[0].rstrip('/')}/six/"
+    links = re.findall(r'href="([^"#]+)#sha256=(\w+)"', http.get(page, what="six", cafile=settings.cafile).decode())
+    address, sha256 = next((urljoin(page, link), found) for link, found in links if link.endswith("none-any.whl"))
+    name = address.rpartition("/")[2]
+    image = yard.build(
+        f"FROM debian:bookworm-slim\nADD --checksum=sha256:{sha256} --chmod=644 {address} /opt/\n"
+        f"ADD {page} /page.html\nRUN stat -c %a /opt/{name} /page.html && grep -q {name} /page.html\n"
+    )
+    assert {f"opt/{name}", "page.html"} <= paths_of(image)
+    with pytest.raises(CaisError, match=f"has sha256:{sha256}, not sha256:{'0' * 64}"):
+        yard.build(f"FROM debian:bookworm-slim\nADD --checksum=sha256:{'0' * 64} {address} /opt/\n")
+    with pytest.raises(CaisError, match="there is no such file"):
+        yard.build(f"FROM debian:bookworm-slim\nADD {address}.not-there /opt/\n")
+    with pytest.raises(CaisError, match="has no file name"):
+        yard.build(f"FROM debian:bookworm-slim\nADD {page} /opt/\n")
 
 
 def test_a_changed_file_runs_only_what_follows(yard: Yard) -> None:

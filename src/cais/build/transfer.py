@@ -164,7 +164,7 @@ def _download(url: Word, instruction: Instruction, walker: Walker, step: Step) -
     from cais.fetch.http import Missing, get
 
     name = unquote(urlsplit(url.text).path.rpartition("/")[2])
-    if not name:
+    if not name and instruction.words[-1].text.endswith("/"):
         raise walker.error(step, f"{url.text} has no file name", "end the address with one", span=url.span)
     try:
         content = get(url.text, what=f"{name} for {step.text[:60]}")
