@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from common import CAIS, machine, median_of, peer_venv, pss, ratio, say, timed
 
@@ -145,18 +146,19 @@ def main(runs: int = 5) -> None:
             f"endpoint = ipc://{folder}/e\npubsub_endpoint = ipc://{folder}/p\nstats_endpoint = ipc://{folder}/s\n"
             + "".join(f"[watcher:s{n}]\ncmd = {command} {FIRST + n}\n" for n in range(COUNT))
         )
-        base = median_of(runs, lambda: floor(server))
-        say("asyncio loop that only starts them", base)
         env = {**os.environ, "CAIS_STATE": str(folder / "state")}
         memory: list[float] = []
         timed([*CAIS, "up", "-d"], cwd=folder, env=env)
         timed([*CAIS, "down", "--timeout", "0"], cwd=folder, env=env)
-        mine = median_of(runs, lambda: cais(folder, env, memory))
-        say("Cais, every service in namespaces of its own", mine)
+        # In turn, so that what else the machine does meanwhile meets both.
+        pairs = [(floor(server), cais(folder, env, memory)) for _ in range(runs)]
+        base, mine = ([pair[side] for pair in pairs] for side in (0, 1))
+        say("asyncio loop that only starts them", (median(base), min(base), max(base)))
+        say("Cais, every service in namespaces of its own", (median(mine), min(mine), max(mine)))
         bin = peer_venv()
         say("honcho", median_of(min(runs, 3), lambda: peer([str(bin / "honcho"), "start"], folder)))
         say("circus", median_of(min(runs, 3), lambda: peer([str(bin / "circusd"), "circus.ini"], folder)))
-        ratio("Cais to the loop", mine[0], base[0], "<= 1.5")
+        ratio("Cais to the loop, median of the pairs", median([cais / loop for loop, cais in pairs]), 1, "<= 1.5")
         print(f"  PSS of Cais's own processes {max(memory):.1f} MB, goal <= 60")
         shutil.rmtree(folder / "state", ignore_errors=True)
 
