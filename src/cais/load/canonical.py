@@ -256,11 +256,14 @@ def deploy(worker: Canonical, value: Any, at: int) -> Any:
 
 
 def develop(worker: Canonical, value: Any, at: int) -> Any:
-    for watch in (value.get("watch") or ()) if value.__class__ is Map else ():
+    watches: Any = value.get("watch") if value.__class__ is Map else None
+    for watch in watches if watches.__class__ is List else ():
+        if watch.__class__ is not Map:
+            continue
         for key in ("ignore", "include"):
-            if watch.__class__ is Map and watch.get(key) is not None:
+            if watch.get(key) is not None:
                 watch[key] = texts(worker, watch[key], watch.where(key))
-        if watch.__class__ is Map and watch.get("exec").__class__ is Map:
+        if watch.get("exec").__class__ is Map:
             hooks(worker, List([watch["exec"]]), at)
     return value
 
