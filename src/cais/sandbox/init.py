@@ -38,7 +38,7 @@ from cais.sandbox.netlink import Links
 from cais.sandbox.roots import masked_here, step
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
-_STARTERS = 3  # side by side; each waits for the kernel now and then
+_STARTERS = 4  # side by side; each waits for the kernel now and then
 _STUCK = 1.0  # seconds after which one more is made
 _IDLE = 2.0
 _reports: msgspec.json.Decoder[Report] = msgspec.json.Decoder(Report)

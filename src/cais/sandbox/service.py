@@ -383,11 +383,11 @@ def _reap_for(status: socket.socket, *, tty: bool) -> None:
         report(status, Report(fds=("door",)), [door])
         os.close(door)
         return
-    status.close()
-    os.closerange(0, 1024)
-    kernel.set_name("docker-init")  # what `ps` shows in Docker
     every = signal.valid_signals() - {signal.SIGTTIN, signal.SIGTTOU}
     signal.pthread_sigmask(signal.SIG_SETMASK, every)
+    status.close()  # from here on it counts as started, and a signal that is not held would be lost on a pid 1
+    os.closerange(0, 1024)
+    kernel.set_name("docker-init")  # what `ps` shows in Docker
     while True:
         info = signal.sigwaitinfo(every)
         if info.si_signo != signal.SIGCHLD:
