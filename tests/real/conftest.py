@@ -88,7 +88,7 @@ class Project:
 def project(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Project]:
     made = Project(tmp_path, "t" + str(abs(hash(request.node.nodeid)) % 10**8))
     yield made
-    made.run("down", "-v", "--timeout", "1", check=False, timeout=60)
+    made.run("down", "-v", "--timeout", "0", check=False, timeout=60)
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 

@@ -87,11 +87,13 @@ def test_4_4_and_a_password_file(project):
         "secrets: [auth]",
         image="neo4j:4.4",
         auth="''",
-        env="NEO4J_AUTH_PATH: /run/secrets/auth\n      NEO4J_dbms_memory_heap_max__size: 300m",
+        env="NEO4J_AUTH_PATH: /run/secrets/auth\n      NEO4J_dbms_memory_heap_max__size: 300m\n"
+        "      NEO4J_PLUGINS: '[\"apoc\"]'",
         more="secrets: {auth: {file: ./auth.txt}}",
     )
     project.up(**LONG)
-    assert "4.4" in cypher(project, "CALL dbms.components() YIELD versions RETURN versions[0]").stdout
+    said = cypher(project, "CALL dbms.components() YIELD versions RETURN versions[0], apoc.text.join(['a', 'b'], '-')")
+    assert "4.4" in said.stdout and '"a-b"' in said.stdout
     assert "-Xmx300m" in project.exec("graph", "sh", "-c", "tr '\\0' '\\n' </proc/1/cmdline").stdout.splitlines()
 
 
@@ -121,8 +123,10 @@ def test_a_shorter_password_when_the_setting_allows_it(project):
 
 def test_a_mounted_conf_folder_is_used_and_variables_win(project):
     project.write("conf/neo4j.conf", "server.memory.pagecache.size=33M\ndb.transaction.timeout=5s\n")
-    compose(project, "volumes: ['./conf:/conf:ro']", env="NEO4J_db_transaction_timeout: 7s")
+    env = "NEO4J_db_transaction_timeout: 7s\n      NEO4J_PLUGINS: '[\"graph-data-science\"]'"
+    compose(project, "volumes: ['./conf:/conf:ro']", env=env)
     project.up(**LONG)
+    assert cypher(project, "RETURN gds.version()").stdout.split()[-1].startswith('"2.')
     asked = (
         "SHOW SETTINGS YIELD name, value WHERE name IN ['server.memory.pagecache.size', 'db.transaction.timeout'] "
         "RETURN value ORDER BY name"

@@ -32,7 +32,7 @@ def test_the_interpreter_of_a_tag_runs_with_its_library(tag: str, version: str) 
     assert in_image.run(f"python:{tag}", "python", "-c", _CHECK).stdout.strip() == version
 
 
-@pytest.mark.parametrize("tag", ["3.11-slim", "3.13-slim"])
+@pytest.mark.parametrize("tag", ["3.11-slim"])
 def test_pip_installs_where_the_official_image_has_it(tag: str) -> None:
     said = in_image.run(
         f"python:{tag}",
@@ -56,8 +56,8 @@ def test_pip_installs_where_the_official_image_has_it(tag: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("tag", ["3.11-slim", "3.13-slim"])
-def test_uv_installs_into_the_system_as_in_the_official_image(project: Project, tag: str) -> None:
+def test_uv_installs_into_the_system_as_in_the_official_image(project: Project) -> None:
+    tag = "3.13-slim"
     project.write(
         "Dockerfile",
         f"""

@@ -3,7 +3,8 @@
 import pytest
 
 BOTH = pytest.mark.parametrize(
-    "image, program", [("redis:7", "redis"), ("redis:8", "redis"), ("valkey/valkey:8", "valkey")]
+    "image, program",
+    [("redis:7", "redis"), ("redis:8", "redis"), ("valkey/valkey:8", "valkey"), ("valkey/valkey:9", "valkey")],
 )
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -277,8 +278,16 @@ def test_two_ups_at_once_make_one_stack(project):
         _, err = up.communicate(timeout=60)
         assert up.returncode == 0, err
     assert [row["State"] for row in project.ps().values()] == ["running", "running"]
-    supervisors = subprocess.run(["pgrep", "-f", "cais-supervisor"], capture_output=True, text=True)
-    assert supervisors.returncode in (0, 1)
+    supervisor = project.supervisor()
+    title = Path(f"/proc/{supervisor}/cmdline").read_bytes()
+    assert [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/cmdline") if _read(p) == title] == [supervisor]
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_state_folder_deeper_than_a_socket_name_may_be_long(project, tmp_path):
