@@ -376,7 +376,7 @@ cd /
 grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp:|SigBlk|SigIgn|SigCgt|Umask|NSpid)' /proc/self/status
 cut -d' ' -f5- /proc/self/mountinfo | sed 's/lowerdir=[0-9:]*,upperdir=[0-9]*,workdir=[0-9]*//'
 cat /proc/self/limits /proc/self/cgroup /proc/1/comm /proc/sys/net/ipv4/ip_unprivileged_port_start
-cut -d' ' -f1,2,4-8 /proc/1/stat; ls -l /proc/1/fd | sed 's/.* //; s/:.*//'
+cut -d' ' -f1,2,4-8 /proc/1/stat; ls -l /proc/1/fd >/srv/made/fds; sed 's/.* //; s/:.*//' /srv/made/fds
 ls -l /dev; stat -c '%A %u %g %n' / /proc /sys /srv/made
 hostname; env; head -c 20 /proc/keys /proc/interrupts; cat /etc/hosts /etc/resolv.conf; ls /proc/acpi /sys/firmware
 """
