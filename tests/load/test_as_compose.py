@@ -247,3 +247,11 @@ def test_variables_are_listed_of_files_that_the_schema_refuses(
     Path("compose.yaml").write_text("services: {a: {image: x, pull_policy: '${POLICY:-always}', nonsense: $B}}")
     assert config.run(GlobalOptions(), ["--variables"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["NAME", "B", "POLICY"]
+
+
+def test_a_text_without_its_variable_is_one_fault_whatever_should_stand_there(tmp_path: Path) -> None:
+    for body in ("labels: '${'", "ports: '${NONE:?no}'", "volumes: '${'", "deploy: '${NONE:?no}'"):
+        with pytest.raises(cais.Faults) as caught:
+            service(tmp_path, body)
+        codes = [one.code for one in caught.value.found if one.severity == "error"]
+        assert codes in (["template"], ["required-variable"])

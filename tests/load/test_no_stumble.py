@@ -18,7 +18,8 @@ from cais.load.job import Options
 from cais.load.shapes import Shape
 
 JUNK: list[Any] = [
-    None, "", 0, -1, 1.5, 2**70, True, "a", "${U}", [], {}, ["a"], [1], [None], [["a"]], [{}], {"a": 1}, {"a": None},
+    None, "", 0, -1, 1.5, 2**70, True, "a", "${U}", "${", "${U:?no}",
+    [], {}, ["a"], [1], [None], [["a"]], [{}], {"a": 1}, {"a": None},
     {"a": {}}, {"a": []}, [{"a": 1}], [{"source": 1}], [{"path": 1}], {"test": 5}, {"service": "b", "file": 1},
 ]  # fmt: skip
 TEXTS = ["a", "b", "n", "5", 5, True, "./x", "a:b", "a=b", "1m", "${U:-3}", "80:80"]

@@ -60,10 +60,10 @@ class Job:
         drop: tuple[Any, Any] | None = None,
     ) -> None:
         """`drop`: the container and key of a value that later stages could not bear."""
-        if position in self.broken and position != NOWHERE:
-            return
         if drop is not None:
             self.invalid.append(drop)
+        if position in self.broken and position != NOWHERE:
+            return
         self._add(ERROR, code, message, position, key, hint, notes)
 
     def warn(self, code: str, message: str, position: int = NOWHERE, *, key: bool = False, hint: str = "") -> None:

@@ -40,10 +40,13 @@ def find(value: Any, found: dict[str, Variable]) -> None:
 
 
 def _end(text: str, start: int) -> int:
-    from cais.load.interpolate import _closing
-
-    end = _closing(text, start)
-    return end if end >= 0 else len(text)
+    """The index of the brace that closes the one behind `start`; every brace counts, as in Docker Compose's list."""
+    depth = 0
+    for index in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
+        if depth == 0 and text[index] == "}":
+            return index
+    return len(text)
 
 
 def table(tree: Any, form: str) -> str:
