@@ -82,3 +82,27 @@ def test_the_folder_of_docker_s_socket_is_warned_of(tmp_path: Path, monkeypatch:
     ]
     (tmp_path / "r/runner").mkdir()
     assert folder_warnings(tmp_path, f"    volumes: [{tmp_path}/r/runner:/host, data:/d]\nvolumes: {{data: }}\n") == []
+
+
+def test_a_missing_file_of_a_secret_or_config_is_told_and_nothing_is_made_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text(
+        "services:\n  a: {image: any, secrets: [s], configs: [c, d]}\n"
+        "secrets:\n  s: {file: ./nope.txt}\nconfigs:\n  c: {file: ./nope.conf}\n  d: {file: ./there}\n"
+    )
+    (tmp_path / "there").touch()
+    stack = load([str(tmp_path / "compose.yaml")], env={}, project_name="p")
+    faults = preflight.early(stack, list(stack.services.values()), ())
+    assert [(f.code, f.span.line if f.span else 0) for f in faults] == [("missing-config", 6), ("missing-secret", 4)]
+    assert str(tmp_path / "nope.txt") in faults[1].message
+
+
+def test_a_mount_target_that_is_not_absolute_is_told(tmp_path: Path) -> None:
+    more = "    volumes: ['v:/d', 'vv:rel/p', 'vv:/good']\nvolumes: {vv: {}}\n"
+    (tmp_path / "compose.yaml").write_text(f"services:\n  web:\n    image: any\n{more}")
+    stack = load([str(tmp_path / "compose.yaml")], env={}, project_name="p")
+    faults = preflight.early(stack, list(stack.services.values()), ())
+    assert [f.message for f in faults] == [
+        "cannot start web: the mount target v:/d is not absolute",
+        "cannot start web: the mount target rel/p is not absolute",
+    ]
+    assert "a single letter before a colon" in faults[0].hint

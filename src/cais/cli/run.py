@@ -177,7 +177,7 @@ class _Run:
 
         from cais.cli.exec import environment
         from cais.engine.native.images import Policy, prepare
-        from cais.engine.native.preflight import docker_folders, make_places, preflight
+        from cais.engine.native.preflight import make_places, preflight, warnings
         from cais.engine.native.specs import dependencies_of, instance, net_of, networks_of, ports_of
         from cais.engine.native.up import choose, places_of, specify
         from cais.supervise.api import Desired
@@ -221,7 +221,7 @@ class _Run:
             from cais.diag.api import Faults
 
             raise Faults([one for one in faults if one.code != "no-healthcheck"] or faults)
-        for warning in docker_folders(stack, service):
+        for warning in warnings(stack, service):
             progress.note(f"{warning.span}: warning: {warning.message}")
         make_places(stack, alone)
         return before, spec, replace(alone, instances=())

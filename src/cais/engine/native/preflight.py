@@ -1,10 +1,11 @@
 """What is looked at before anything starts, so that a fault leaves everything as it was: all faults at once."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cais.diag.api import ERROR, WARNING, CaisError, Diagnostic
-from cais.model.api import Service, Stack
+from cais.engine.native.unheeded import refused, unheeded
+from cais.model.api import FileObject, Grant, Service, Stack
 from cais.paths import state_folder
 from cais.sandbox import ports
 from cais.sandbox.api import PortSpec, Refused
@@ -35,8 +36,10 @@ def preflight(
 
 def _binds(stack: Stack, service: Service) -> list[Diagnostic]:
     found = []
+    sockets = set()
     for source, span in _sources(stack, service):
         if os.path.realpath(source) in map(os.path.realpath, DOCKER_SOCKETS):
+            sockets.add(source)
             found.append(
                 Diagnostic(
                     ERROR,
@@ -57,7 +60,26 @@ def _binds(stack: Stack, service: Service) -> list[Diagnostic]:
                     "make it, or let Cais make a folder there (create_host_path: true)",
                 )
             )
+        if not volume.target.startswith("/"):  # the daemon: "mount path must be absolute"
+            hint = "write the path in the service with a leading /"
+            if volume.target[1:2] == ":":
+                hint = "a single letter before a colon reads as a Windows drive: give the volume a longer name"
+            message = f"cannot start {service.name}: the mount target {volume.target} is not absolute"
+            found.append(Diagnostic(ERROR, "mount-target", message, volume.span or service.span, hint))
+    for word, grants, things in _grants(stack, service):
+        for grant in grants:
+            thing = things.get(grant.source)
+            if thing is None or not thing.file or thing.file in sockets or os.path.lexists(thing.file):
+                continue
+            message = f"cannot start {service.name}: the file {thing.file} of its {word} {grant.source} does not exist"
+            found.append(
+                Diagnostic(ERROR, f"missing-{word}", message, thing.span or grant.span or service.span, "make the file")
+            )
     return found
+
+
+def _grants(stack: Stack, service: Service) -> tuple[tuple[str, Sequence[Grant], Mapping[str, FileObject]], ...]:
+    return ("config", service.configs, stack.configs), ("secret", service.secrets, stack.secrets)
 
 
 def _sources(stack: Stack, service: Service) -> Iterator[tuple[str, Span | None]]:
@@ -70,7 +92,7 @@ def _sources(stack: Stack, service: Service) -> Iterator[tuple[str, Span | None]
             device = dict(named.driver_opts).get("device", "")
             if device.startswith("/"):
                 yield device, named.span or span
-    for grants, things in ((service.configs, stack.configs), (service.secrets, stack.secrets)):
+    for _, grants, things in _grants(stack, service):
         for grant in grants:
             if (thing := things.get(grant.source)) and thing.file:
                 yield thing.file, grant.span or service.span
@@ -90,6 +112,11 @@ def docker_folders(stack: Stack, service: Service) -> tuple[Diagnostic, ...]:
         message = f"{service.name} gets {source}, {why}"
         found[source] = Diagnostic(WARNING, "docker-socket-folder", message, span, "bind only the folder it needs")
     return tuple(found.values())
+
+
+def warnings(stack: Stack, service: Service) -> tuple[Diagnostic, ...]:
+    """What will be otherwise than the file says, or than its writer may think."""
+    return (*docker_folders(stack, service), *unheeded(stack, service))
 
 
 def _health_waits(service: Service, desired: Desired, unknown: set[str]) -> list[Diagnostic]:
@@ -153,6 +180,7 @@ def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceSt
     own = _own(states)
     for service in services:
         found += _binds(stack, service)
+        found += refused(stack, service)
         if service.network_mode in ("host", "none") or not service.replicas:
             continue
         for port in ports_of(service, 1):
@@ -255,5 +283,5 @@ def _make_places(stack: Stack, desired: Desired) -> None:
                 folder.mkdir(mode=0o755, exist_ok=True)
             elif mount.kind == "bind" and not os.path.lexists(mount.source):
                 volume = asked.get(mount.source)
-                if volume is None or volume.create_host_path:
+                if volume is not None and volume.create_host_path:
                     os.makedirs(mount.source, exist_ok=True)

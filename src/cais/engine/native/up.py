@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare
 from cais.engine.native.mounts import Places
-from cais.engine.native.preflight import docker_folders, early, external_networks, make_places, preflight
+from cais.engine.native.preflight import early, external_networks, make_places, preflight, warnings
 from cais.engine.native.specs import Options, desired
 from cais.model.api import Service, Stack
 from cais.model.image import FIDELITY_ORDER, NEAR, Image
@@ -103,7 +103,7 @@ def specify(
         raise Faults(faults)
     make_places(stack, result)
     said = {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])}
-    warned = {s.name: found for s in services if (found := docker_folders(stack, s))}
+    warned = {s.name: found for s in services if (found := warnings(stack, s))}
     return Wanted(result, said, tuple(external_networks(stack, services)), warned)
 
 
