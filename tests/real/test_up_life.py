@@ -329,3 +329,29 @@ def test_after_a_killed_supervisor_up_resumes_with_what_was_there(project):
     assert "supervisor gone" in done.stderr and "Exited (137)" in done.stdout
     project.up()
     assert project.exec("a", "cat", "/data/it", "/own").stdout == "kept\nkept\n"
+
+
+@pytest.mark.parametrize("verb", [["up"], ["logs", "-f"]], ids=["up", "logs"])
+def test_who_watches_is_told_that_the_supervisor_was_killed(project, verb):
+    project.compose(f"services: {{a: {{{BOX}, command: [sh, -c, 'echo ready; exec sleep 1000']}}}}\n")
+    if verb != ["up"]:
+        project.up()
+    watching = project.popen(*verb, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "ready" in watching.stdout.readline()
+    os.kill(project.supervisor(), signal.SIGKILL)
+    _, err = watching.communicate(timeout=30)
+    assert watching.returncode == 1
+    assert "the supervisor is gone" in err
+
+
+@pytest.mark.parametrize("verb", [["up"], ["logs", "-f"]], ids=["up", "logs"])
+def test_who_watches_ends_well_when_another_takes_it_all_down(project, verb):
+    project.compose(f"services: {{a: {{{BOX}, command: [sh, -c, 'echo ready; exec sleep 1000']}}}}\n")
+    if verb != ["up"]:
+        project.up()
+    watching = project.popen(*verb, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert "ready" in watching.stdout.readline()
+    project.run("down", "--timeout", "1")
+    _, err = watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    assert "gone" not in err

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from cais.cli.bring import names_of
 from cais.cli.options import Given
 from cais.cli.project import GlobalOptions
+from cais.diag.api import CaisError
 
 if TYPE_CHECKING:
     from cais.supervise.api import Event, InstanceSpec
@@ -79,6 +80,8 @@ class Attached:
             self.printer.close()
 
     def _loop(self, watcher: Client, follower: Follower) -> int:
+        from cais.supervise.client import GONE, GONE_HINT, lost
+
         ended: Event | None = None
         self._refresh()
         while True:
@@ -89,7 +92,9 @@ class Attached:
                     events = watcher.events_now()
                 except (EOFError, ConnectionError):
                     self._print(follower.poll())
-                    return ended.exit_code if ended is not None and (self.abort or self.abort_on_failure) else 0
+                    if lost(self.project, watcher.pid):
+                        raise CaisError(GONE, hint=GONE_HINT) from None
+                    return 0
                 for event in events:
                     self._print(follower.poll())
                     self._event(event)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from cais.cli.options import INT, STRING, Command, Flag, parse, usage_error
 from cais.cli.project import GlobalOptions
+from cais.diag.api import CaisError
 
 COMMAND = Command(
     "logs",
@@ -38,6 +39,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     from cais.cli.progress import wants_colour
     from cais.cli.running import need_services, say_gone, view, which_project
     from cais.paths import project_home
+    from cais.supervise.client import GONE, GONE_HINT, lost
     from cais.supervise.connect import supervisor_alive
     from cais.supervise.logs import read
     from cais.supervise.state import Unreadable
@@ -55,7 +57,9 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     except Unreadable as error:  # the logs are there all the same
         print(error.message, file=sys.stderr)
         names = _by_files(project, given.args, index)
+        watched = 0
     else:
+        watched = found.pid if found else 0
         need_services(found, stack, given.args)
         say_gone(found)
         names = {
@@ -91,6 +95,8 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
                 printer.flush()
     finally:
         printer.close()
+    if follow and watched and not supervisor_alive(home) and lost(project, watched):
+        raise CaisError(GONE, hint=GONE_HINT)
     return 0
 
 

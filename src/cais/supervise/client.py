@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from cais.supervise.supervisor import SandboxFactory
 
 
+GONE, GONE_HINT = "the supervisor is gone", "'cais ps' shows what is left"
+
+
 class Client:
     """One connection, one request at a time."""
 
@@ -195,7 +198,7 @@ class Client:
             try:
                 message, fds = self.receive()
             except (EOFError, ConnectionError):
-                self.done = Done(exit_code=1, error="the supervisor is gone", hint="'cais ps' shows what is left")
+                self.done = Done(exit_code=1, error=GONE, hint=GONE_HINT)
                 return
             yield message, fds
             if isinstance(message, Done):
@@ -282,6 +285,13 @@ def offline(project: str) -> Snapshot | None:
         working_dir=state.working_dir,
         gone=state.pid != 0,
     )
+
+
+def lost(project: str, pid: int) -> bool:
+    """Whether the supervisor `pid`, which is gone, went without a word: one that ends in good order takes its pid out
+    of the state file, or the file away."""
+    state = read_state(project_home(project))
+    return state is not None and state.pid == pid
 
 
 def await_end(home: Path, seconds: float) -> None:
