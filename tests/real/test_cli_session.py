@@ -268,3 +268,24 @@ def test_a_run_whose_dependency_fails_lets_go_of_our_pipes(project: Project) -> 
     done = project.run("run", "--rm", "-T", "job", "true", check=False, timeout=60)
     assert done.returncode == 1
     assert "db is unhealthy" in done.stderr
+
+
+def test_a_closed_terminal_ends_the_session_and_what_ran_in_it_without_a_report(shell: Project) -> None:
+    """pty(7): when the master closes, reads of the other side end and its modes can no longer be set."""
+    for verb in (["exec"], ["run", "--rm"]):
+        session = Session(shell, *verb, "shell", "sh")
+        session.type(b"echo $((40+2))\n", b"42\r\n")
+        os.close(session.fd)
+        end = time.monotonic() + 20
+        while not (ended := os.waitpid(session.pid, os.WNOHANG))[0]:
+            assert time.monotonic() < end, f"{verb} did not end"
+            time.sleep(0.05)
+        assert os.waitstatus_to_exitcode(ended[1]) in (128 + signal.SIGHUP, 141), verb
+    assert list((shell.folder.parent / "state").glob("reports/*")) == []
+
+
+def test_exec_on_a_terminal_ends_when_asked_to_whatever_its_shell_ignores(shell: Project) -> None:
+    session = Session(shell, "exec", "shell", "bash")
+    session.type(b"echo $((40+2))\n", b"42\r\n")
+    os.kill(session.pid, signal.SIGTERM)
+    assert session.end() == 128 + signal.SIGTERM

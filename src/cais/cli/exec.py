@@ -76,7 +76,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         if terminal:
             if client.exec(one.spec.id, process) is None:
                 return refused(client)
-            code = attend(client)
+            code = attend(client, sent_on=())
         else:
             with Signals(client) as signals:
                 if client.exec(one.spec.id, process) is None:
