@@ -171,6 +171,29 @@ def test_all_faults_of_all_dockerfiles_are_raised_at_once(kitchen: Kitchen) -> N
     assert len(check(requests)) == 3
 
 
+def test_what_cannot_be_read_and_images_nobody_has_are_told_with_the_rest(kitchen: Kitchen) -> None:
+    def find(text: str, span: Span | None) -> None:
+        if text != "base":
+            raise CaisError(f"no card knows {text}", span=span)
+
+    context = str(kitchen.context)
+    requests = [
+        BuildRequest(context=context, dockerfile="Nope", name="one"),
+        BuildRequest(context=context, inline="FROM base\nCOPY nope /\n", name="two"),
+        BuildRequest(context=context, inline="FROM nobodys\n", name="three"),
+        BuildRequest(context=f"{context}/none", name="four"),
+    ]
+    with pytest.raises(Faults) as error:
+        build_all(requests, kitchen.resolve, find=find)
+    assert [d.message.replace(context, ".") for d in error.value.found] == [
+        "cannot build one: cannot read ./Nope: no such file or directory",
+        "nope is not in the build context .",
+        "no card knows nobodys",
+        "cannot build four: there is no directory ./none",
+    ]
+    assert kitchen.asked == []
+
+
 def test_is_ready_builds_nothing(kitchen: Kitchen) -> None:
     kitchen.write("f", "x")
     request = BuildRequest(context=str(kitchen.context), inline="FROM base\nCOPY f /f\n", name="api")
@@ -192,9 +215,11 @@ def test_the_dockerfiles_own_ignore_file_wins(kitchen: Kitchen, tree_of: Tree) -
 
 def test_a_missing_dockerfile_is_named(kitchen: Kitchen) -> None:
     kitchen.write("dockerfile", "FROM base")
-    with pytest.raises(CaisError, match=r"cannot build api: cannot read .*/Dockerfile: no such file") as error:
+    with pytest.raises(Faults) as error:
         build_all([BuildRequest(context=str(kitchen.context), name="api")], kitchen.resolve)
-    assert error.value.hint == "did you mean dockerfile?"
+    (found,) = error.value.found
+    assert found.message == f"cannot build api: cannot read {kitchen.context}/Dockerfile: no such file or directory"
+    assert found.hint == "did you mean dockerfile?"
 
 
 def test_onbuild_of_our_own_base_is_carried_out_once(kitchen: Kitchen, tree_of: Tree) -> None:
@@ -293,3 +318,16 @@ def test_a_fault_of_an_inline_dockerfile_is_at_its_place_in_the_compose_file(kit
     assert found.span is not None and (found.span.line, found.span.column) == (6, 9)
     assert found.span.file.endswith("compose.yaml")
     assert "did you mean" not in found.hint
+
+
+def test_a_fault_of_an_inline_dockerfile_without_lines_of_its_own_is_at_the_value(kitchen: Kitchen) -> None:
+    file = kitchen.write("compose.yaml", 'services:\n  api: {build: {dockerfile_inline: "FROM base\\nFOO bar\\n"}}\n')
+    value = Span(str(file), 2, 35)
+    with pytest.raises(Faults) as caught:
+        kitchen.build("FROM base\nFOO bar\n", span=Span(str(file), 2, 8), inline_span=value)
+    (found,) = caught.value.found
+    assert found.message == ("cannot build api: line 2 of its dockerfile_inline: 'FOO' is not a Dockerfile instruction")
+    assert found.span == value
+    with pytest.raises(CaisError) as later:  # a fault of the walk
+        kitchen.build("FROM base\nARG A=nope\nCOPY $A /x\n", span=Span(str(file), 2, 8), inline_span=value)
+    assert [d.span for d in later.value.diagnostics()] == [value]

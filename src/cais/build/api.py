@@ -22,7 +22,7 @@ class BuildRequest(NamedTuple):
     `context` is an absolute directory; `dockerfile` a path below it or absolute, or "" with `inline` its text.
     `secrets` are (id, host path or None, value or None); `contexts` are `additional_contexts`: a name and a
     directory, `docker-image://ref`, or `service:name`, whose own request is then in `services`.
-    `name` is whom progress speaks of: the service.
+    `name` is whom progress speaks of: the service. `span` is where its `build:` stands, `inline_span` its `inline`.
     """
 
     context: str
@@ -38,6 +38,7 @@ class BuildRequest(NamedTuple):
     extra_hosts: tuple[tuple[str, str], ...] = ()
     no_cache: bool = False
     span: Span | None = None
+    inline_span: Span | None = None
     name: str = ""
     services: "tuple[tuple[str, BuildRequest], ...]" = ()
 
@@ -63,3 +64,4 @@ class BuildEvent(NamedTuple):
 
 Report = Callable[[BuildEvent], None]
 ResolveBase = Callable[[str, Span | None], Image]
+FindBase = Callable[[str, Span | None], object]  # raises when there is no such image; fetches none

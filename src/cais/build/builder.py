@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from cais.build.api import BuildRequest, Report, ResolveBase
+from cais.build.api import BuildRequest, FindBase, Report, ResolveBase
 from cais.build.layers import Layers
 from cais.build.plan import Plan
 from cais.diag.api import CaisError, Diagnostic, Faults
@@ -23,10 +23,18 @@ def build(request: BuildRequest, resolve_base: ResolveBase, progress: Report | N
 
 
 def build_all(
-    requests: Sequence[BuildRequest], resolve_base: ResolveBase, progress: Report | None = None, *, parallel: int = 2
+    requests: Sequence[BuildRequest],
+    resolve_base: ResolveBase,
+    progress: Report | None = None,
+    *,
+    find: FindBase | None = None,
+    parallel: int = 2,
 ) -> list[Image]:
-    """Several builds, equal steps done once; in the main thread, outside an event loop. `parallel` RUNs at a time."""
-    plans = _plans(requests, resolve_base, progress or (lambda event: None))
+    """Several builds, equal steps done once; in the main thread, outside an event loop. `parallel` RUNs at a time.
+
+    With `find`, images that are nowhere are told with all else that is wrong, before the first is fetched.
+    """
+    plans = _plans(requests, resolve_base, progress or (lambda event: None), find)
     images = [None if plan.request.no_cache else plan.ready() for plan in plans]
     missing = [plan for plan, image in zip(plans, images, strict=True) if image is None]
     if missing:
@@ -44,41 +52,49 @@ def is_ready(request: BuildRequest, resolve_base: ResolveBase) -> Image | None:
     return _plans([request], resolve_base, lambda event: None)[0].ready()
 
 
-def check(requests: Sequence[BuildRequest]) -> list[Diagnostic]:
+def check(requests: Sequence[BuildRequest], find: FindBase | None = None) -> list[Diagnostic]:
     """What reading and arranging the Dockerfiles finds, warnings too; nothing is fetched or built."""
-    found: dict[Diagnostic, None] = {}
-    for request in requests:
-        try:
-            plan = Plan(request, Layers(), lambda event: None)
-        except CaisError as err:
-            found.update(dict.fromkeys(err.diagnostics()))
-            continue
-        found.update(dict.fromkeys(plan.stages.found))
-    return list(found)
+    plans, wrong = _read(requests, lambda event: None, find)
+    warnings = (one for plan in dict.fromkeys(plans) for one in plan.stages.found)
+    return list(dict.fromkeys([*wrong, *warnings]))
 
 
-def _plans(requests: Sequence[BuildRequest], resolve_base: ResolveBase, report: Report) -> list[Plan]:
+def _plans(
+    requests: Sequence[BuildRequest], resolve_base: ResolveBase, report: Report, find: FindBase | None = None
+) -> list[Plan]:
+    """Read, and their bases resolved. Raises Faults with what is wrong about all of them."""
+    plans, wrong = _read(requests, report, find)
+    if not wrong:
+        for plan in dict.fromkeys(plans):
+            try:
+                plan.resolve(resolve_base)
+            except CaisError as err:
+                wrong += err.diagnostics()
+    if wrong:
+        raise Faults(list(dict.fromkeys(wrong)))
+    return plans
+
+
+def _read(
+    requests: Sequence[BuildRequest], report: Report, find: FindBase | None
+) -> tuple[list[Plan], list[Diagnostic]]:
+    """A plan for each request, the same for equal ones; and what is wrong with those that have none."""
     plans: list[Plan] = []
+    wrong: list[Diagnostic] = []
     same: dict[BuildRequest, Plan] = {}
-    found: list[Diagnostic] = []
     layers = Layers()
     for request in requests:
-        key = request._replace(name="", span=None)
-        if key in same:
-            plans.append(same[key])
-            continue
+        key = request._replace(name="", span=None, inline_span=None)
         try:
-            plan = Plan(request, layers, report)
-        except Faults as err:
-            found += err.found
+            plan = same.get(key) or Plan(request, layers, report)
+        except CaisError as err:
+            wrong += err.diagnostics()
             continue
+        if key not in same and find is not None:
+            wrong += plan.unknown(find)
         same[key] = plan
         plans.append(plan)
-    if found:
-        raise Faults(found)
-    for plan in same.values():
-        plan.resolve(resolve_base)
-    return plans
+    return plans, wrong
 
 
 async def _make(plans: Sequence[Plan], parallel: int) -> list[Image]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from cais.build import place
 from cais.build import stages as staging
-from cais.build.api import BuildEvent, BuildRequest, Report, ResolveBase
+from cais.build.api import BuildEvent, BuildRequest, FindBase, Report, ResolveBase
 from cais.build.config import Scope, fault
 from cais.build.context import Hashes, Tree
 from cais.build.layers import Layers, digest
 from cais.build.stages import Stage, Stages
-from cais.build.texts import ignore_of, place_of_inline, read_files, secret_values
+from cais.build.texts import ignore_of, read_files, secret_values
 from cais.build.vet import vet
 from cais.build.view import View
 from cais.build.walker import Built, Missing, Step, Walker
@@ -36,18 +37,21 @@ class Plan:
         self.contexts = dict(request.contexts)
         self.secret_values = secret_values(request)
         text, file, self.ignore = read_files(request)
-        self.in_compose_file = False
-        if request.inline:
-            file, below, indent = place_of_inline(request)
-            self.in_compose_file = below > 0
-            parsed = dockerfile.read(text, file, below=below, indent=indent)
-        else:
-            parsed = dockerfile.read(text, file)
+        self.place = place.of_inline(request) if request.inline else place.Place(file)
+        with self.place.telling():
+            self._arrange(text)
+        self.numbers = self._count()
+        self.warned: set[tuple[str, str]] = set()
+        self.reset()
+
+    def _arrange(self, text: str) -> None:
+        request = self.request
+        parsed = dockerfile.read(text, self.place.file, below=self.place.below, indent=self.place.indent)
         self.stages: Stages = staging.arrange(
             parsed, args=self.args, contexts=self.contexts, target=request.target, span=request.span
         )
         if any(d.severity == ERROR for d in self.stages.found):
-            raise self._faults(self.stages.found)
+            raise Faults(self.stages.found)
         self.escape = parsed.escape
         self.hashes = Hashes(str(cache_folder("build") / "hashes" / f"{digest(request.context)[:20]}.json"))
         self.images: dict[str, Image] = {}
@@ -55,16 +59,7 @@ class Plan:
         context = self._context_tree("", request.context, self.ignore)
         wrong = vet(self.stages, context, args=self.args, network=request.network)
         if wrong:
-            raise self._faults([*self.stages.found, *wrong])
-        self.numbers = self._count()
-        self.warned: set[tuple[str, str]] = set()
-        self.reset()
-
-    def _faults(self, found: Sequence[Diagnostic]) -> Faults:
-        """A Dockerfile of its own is named by its path; one that stands in the compose file needs its service."""
-        if self.in_compose_file and self.name:
-            found = [one._replace(message=f"cannot build {self.name}: {one.message}") for one in found]
-        return Faults(found)
+            raise Faults([*self.stages.found, *wrong])
 
     def reset(self) -> None:
         self.runner: Runner | None = None
@@ -86,19 +81,17 @@ class Plan:
             image.config.on_build for image in self.images.values()
         )
 
+    def unknown(self, find: FindBase) -> list[Diagnostic]:
+        """What is wrong with the names of the images it needs; none is fetched."""
+        return self._each_base(lambda key, text, span: find(text, span))
+
     def resolve(self, resolve_base: ResolveBase) -> None:
-        """Ask for every image the needed stages name, before anything is carried out; tell all that are not there."""
-        wrong: list[Diagnostic] = []
-        wanted: list[tuple[str, str, Span | None]] = [(text, text, span) for text, span in self.stages.images]
-        for name, value in self.contexts.items():
-            if value.startswith("docker-image://"):
-                wanted.append((f"context:{name}", value.removeprefix("docker-image://"), self.request.span))
-        for key, text, span in wanted:
-            try:
-                self.images[key] = resolve_base(text, span)
-            except CaisError as err:
-                wrong += [d._replace(span=d.span or span) for d in err.diagnostics()]
-        if wrong:
+        """Ask for every image it names, before anything is carried out; tell all that are not there."""
+
+        def ask(key: str, text: str, span: Span | None) -> None:
+            self.images[key] = resolve_base(text, span)
+
+        if wrong := self._each_base(ask):
             raise Faults(wrong)
         for name, value in self.contexts.items():
             if not value.startswith("service:"):
@@ -113,10 +106,25 @@ class Plan:
 
             self.images[f"context:{name}"] = build(other, resolve_base, self.report)
 
+    def _each_base(self, act: Callable[[str, str, Span | None], object]) -> list[Diagnostic]:
+        """`act` for every image the needed stages and the contexts name: the key it is kept by, its name, where."""
+        wanted: list[tuple[str, str, Span | None]] = [(text, text, span) for text, span in self.stages.images]
+        for name, value in self.contexts.items():
+            if value.startswith("docker-image://"):
+                wanted.append((f"context:{name}", value.removeprefix("docker-image://"), self.request.span))
+        wrong: list[Diagnostic] = []
+        for key, text, span in wanted:
+            try:
+                act(key, text, span)
+            except CaisError as err:
+                wrong += [d._replace(span=d.span or span) for d in err.diagnostics()]
+        return self.place.told(wrong)
+
     def ready(self) -> Image | None:
         """The first walk. Nothing in it waits, so the coroutine runs to its end without an event loop."""
         try:
-            return run_now(self._image())
+            with self.place.telling():
+                return run_now(self._image())
         except Missing:
             self.reset()
             return None
@@ -131,7 +139,8 @@ class Plan:
         for index in self.stages.needed:
             self.tasks[index] = asyncio.create_task(self._stage(index))
         try:
-            return await self._image()
+            with self.place.telling():
+                return await self._image()
         finally:
             self.cancel()
             await asyncio.gather(*self.tasks.values(), return_exceptions=True)
@@ -147,7 +156,7 @@ class Plan:
         if (code, message) in self.warned:
             return
         self.warned.add((code, message))
-        self.report(BuildEvent(self.name, "warning", 0, self.total, message, span))
+        self.report(BuildEvent(self.name, "warning", 0, self.total, message, self.place.span(span)))
 
     async def off(self, act: Callable[..., Any], *given: Any) -> Any:
         """Work that takes the disk: beside the event loop when there is one (it carries the network of a RUN)."""

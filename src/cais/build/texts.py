@@ -1,4 +1,4 @@
-"""What a build reads before it begins: the Dockerfile, where it stands, what its context hides, its secrets."""
+"""What a build reads before it begins: the Dockerfile, what its context hides, its secrets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import stat
 
 from cais.build.api import BuildRequest
+from cais.build.place import shown
 from cais.diag.api import CaisError
 from cais.source.formats import dockerfile, dockerignore
 
@@ -45,46 +46,7 @@ def read_files(request: BuildRequest) -> tuple[str, str, dockerignore.Ignore]:
             span=request.span,
         ) from err
     own = f"{path}.dockerignore"
-    return text, _shown(path), ignore_of(own if os.path.exists(own) else context_ignore)
-
-
-def place_of_inline(request: BuildRequest) -> tuple[str, int, int]:
-    """The file that `dockerfile_inline` stands in, the lines above its text and the columns before it.
-
-    Only a block (`|`) keeps lines as they are; of any other the lines count from the text's beginning.
-    """
-    unknown = (f"dockerfile_inline of {request.name}" if request.name else "dockerfile_inline", 0, 0)
-    if request.span is None:
-        return unknown
-    try:
-        with open(request.span.file, encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 22).split("\n")
-    except OSError:
-        return unknown
-    first = next((line for line in request.inline.split("\n") if line.strip()), "")
-    for number in range(max(0, request.span.line - 2), len(lines)):
-        key, colon, value = lines[number].partition(":")
-        if key.strip() != "dockerfile_inline" or not colon or not value.strip().startswith("|"):
-            continue
-        above = number + 1
-        while above < len(lines) and not lines[above].strip():
-            above += 1
-        if above == len(lines):
-            return unknown
-        text = lines[above]
-        if text.strip() != first.strip() and "$" not in text:
-            continue  # another service's, or a file over this one wrote another
-        return _shown(request.span.file), number + 1, len(text) - len(text.lstrip())
-    return unknown
-
-
-def _shown(path: str) -> str:
-    """Relative to where the user stands, when that is shorter to read."""
-    try:
-        relative = os.path.relpath(path)
-    except (OSError, ValueError):
-        return path
-    return path if relative.startswith("../") else relative
+    return text, shown(path), ignore_of(own if os.path.exists(own) else context_ignore)
 
 
 def ignore_of(path: str) -> dockerignore.Ignore:

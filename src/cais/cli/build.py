@@ -107,9 +107,10 @@ def _build_args(stack: Stack, given: Given) -> tuple[tuple[str, str], ...]:
 def _check(options: GlobalOptions, requests: Sequence[BuildRequest]) -> int:
     """`--check`: read and arrange, fetch and build nothing."""
     from cais.build.builder import check
+    from cais.catalog.find import find
     from cais.cli.errors import show
 
-    found = check(requests)
+    found = check(requests, find)
     show(found, ansi=options.ansi)
     if not found:
         print("Check complete, no warnings found.")
@@ -124,6 +125,7 @@ def _dry_run(progress: Progress, requests: Sequence[BuildRequest]) -> int:
 
 def _build(progress: Progress, requests: Sequence[BuildRequest], *, lines: bool) -> None:
     from cais.build.builder import build_all
+    from cais.catalog.find import find
     from cais.engine.native.images import base_resolver
 
     def report(event: BuildEvent) -> None:
@@ -146,10 +148,11 @@ def _build(progress: Progress, requests: Sequence[BuildRequest], *, lines: bool)
     for request in requests:
         progress.update(request.name, "reading its Dockerfile")
     try:
-        build_all(requests, base_resolver(say), report)
+        build_all(requests, base_resolver(say), report, find=find)
     except CaisError as error:
+        said = [one.message for one in error.diagnostics()]
         for request in requests:
-            if request.name in error.message:
+            if any(f"cannot build {request.name}:" in message for message in said):
                 progress.fail(request.name, "failed")
         raise
     for program in fetched:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
-from cais.model.api import Build, Service, Stack
+from cais.model.api import Build, Grant, Service, Stack
 from cais.model.image import STAND_IN, Image
 from cais.source.api import Span
 
@@ -55,11 +56,14 @@ def prepare(
             images |= {s.name: stands_for(s, images[s.name]) for s in services if s.name in images}
         except CaisError as error:
             faults += _of_services(stack, [n for n, r in requests.items() if _lacks(r)] or list(requests), error)
-    if not faults:
-        try:
-            images |= _built(stack, list(builds.values()), say, policy)
-        except CaisError as error:
-            faults += error.diagnostics()
+    try:
+        requests_of_builds = _build_requests(stack, builds, policy)
+        if faults:
+            faults += _unreadable(requests_of_builds)
+        else:
+            images |= _built(requests_of_builds, say, policy)
+    except CaisError as error:
+        faults += error.diagnostics()
     if faults:
         raise Faults(list(dict.fromkeys(faults)))
     return images
@@ -151,11 +155,7 @@ def request_of(
     from cais.build.api import BuildRequest
 
     args = dict(policy.args)
-    secrets = []
-    for grant in build.secrets:
-        thing = stack.secrets[grant.source]
-        value = thing.content if thing.content is not None else thing.value
-        secrets.append((grant.target or grant.source, thing.file or None, None if thing.file else value))
+    secrets = [(grant.target or grant.source, *_secret(stack, service, grant)) for grant in build.secrets]
     for name, given in build.args:
         value = stack.environment.get(name) if given is None else given
         if value is not None:
@@ -176,7 +176,34 @@ def request_of(
         extra_hosts=build.extra_hosts,
         no_cache=build.no_cache or policy.no_cache,
         span=build.span or service.span,
+        inline_span=stack.span("services", service.name, "build", "dockerfile_inline")
+        if build.dockerfile_inline
+        else None,
         name=service.name,
+    )
+
+
+def _secret(stack: Stack, service: Service, grant: Grant) -> tuple[str | None, str | None]:
+    """The file of a build secret, or its value. One that nobody can give is told before anything is built."""
+    thing = stack.secrets[grant.source]
+    if thing.file and os.access(thing.file, os.R_OK):
+        return thing.file, None
+    value = thing.content if thing.content is not None else thing.value
+    if value is not None and not thing.file:
+        return None, value
+    if thing.file:
+        why = f"there is no file {thing.file}, or it cannot be read"
+        hint = "make it, or mend its path"
+    elif thing.external:
+        why = "it is external, and nobody keeps it here"
+        hint = "give it a file or an environment variable"
+    else:
+        why = f"the environment variable {thing.environment} is not set"
+        hint = f"export {thing.environment}, or write it into .env"
+    raise CaisError(
+        f"cannot build {service.name}: cannot give it the secret {grant.source}: {why}",
+        hint=hint,
+        span=thing.span or grant.span,
     )
 
 
@@ -205,18 +232,41 @@ def _contexts(
     return tuple(contexts), tuple(others)
 
 
-def _built(stack: Stack, services: Sequence[Service], say: Say, policy: Policy) -> dict[str, Image]:
-    if not services:
+def _build_requests(stack: Stack, builds: Mapping[str, Service], policy: Policy) -> list[BuildRequest]:
+    """The request of each service that is built. Raises Faults with what is wrong about all of them."""
+    requests: list[BuildRequest] = []
+    faults: list[Diagnostic] = []
+    for service in builds.values():
+        assert service.build is not None
+        try:
+            requests.append(request_of(stack, service, service.build, policy))
+        except CaisError as error:
+            faults += error.diagnostics()
+    if faults:
+        raise Faults([*faults, *_unreadable(requests)])
+    return requests
+
+
+def _unreadable(requests: Sequence[BuildRequest]) -> list[Diagnostic]:
+    from cais.build.builder import check
+    from cais.catalog.find import find
+
+    return [one for one in check(requests, find) if one.severity == ERROR]
+
+
+def _built(requests: Sequence[BuildRequest], say: Say, policy: Policy) -> dict[str, Image]:
+    if not requests:
         return {}
     from cais.build.builder import build_all, is_ready
+    from cais.catalog.find import find
 
-    requests = [request_of(stack, s, s.build, policy) for s in services if s.build is not None]
     base = base_resolver(say)
     if policy.build == "never":
         late = [r for r in requests if is_ready(r, base) is None]
         if late:
             raise Faults([not_built(r.name, r.span) for r in late])
-    return dict(zip((s.name for s in services), build_all(requests, base, reporter(say)), strict=True))
+    images = build_all(requests, base, reporter(say), find=find)
+    return dict(zip((r.name for r in requests), images, strict=True))
 
 
 def not_built(service: str, span: Span | None) -> Diagnostic:
