@@ -48,7 +48,7 @@ class Command(NamedTuple):
 
 
 class Runner:
-    """One sandbox for all RUNs of a build. Boot it before threads start (sandbox/stack.py says why)."""
+    """One sandbox for all RUNs of a build. Boot it in the main thread (sandbox/stack.py says why)."""
 
     def __init__(self, run_dir: Path) -> None:
         self.run_dir = run_dir

@@ -19,6 +19,7 @@ _libc = ctypes.PyDLL(None, use_errno=True)
 _python = ctypes.pythonapi
 
 # clone(2), unshare(2), setns(2)
+CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
 CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
@@ -137,7 +138,40 @@ def _syscall(name: str, *arguments: object) -> int:
 
 
 def clone(flags: int) -> int:
-    """clone(2) as fork(2) into new namespaces. Only from a process without other threads in C code."""
+    """clone(2) as fork(2) into new namespaces.
+
+    A copy has the locks that other threads hold at that moment (malloc's, say), and nobody who gives them back. fork(2)
+    of the C library sees to that, a system call does not: where there are other threads, a fork of this process, which
+    has none, makes the child. The kernel is asked, as a thread that Python has joined may still be at its end.
+    """
+    if len(os.listdir("/proc/self/task")) == 1:
+        return _clone(flags)
+    ours, theirs = os.pipe()
+    between = os.fork()
+    if between == 0:
+        pid = -errno.EINTR
+        try:
+            pid = _clone(flags | CLONE_PARENT)
+        except OSError as error:
+            pid = -(error.errno or errno.EPERM)
+        finally:
+            if pid != 0:
+                os.write(theirs, struct.pack("i", pid))
+                os._exit(0)
+        os.close(ours)
+        os.close(theirs)
+        return 0
+    os.close(theirs)
+    with open(ours, "rb") as answer:
+        said = answer.read(4)
+    os.waitpid(between, 0)
+    pid = struct.unpack("i", said)[0] if said else -errno.EINTR  # it was killed; what it made ends with our channel
+    if pid < 0:
+        raise OSError(-pid, os.strerror(-pid))
+    return pid
+
+
+def _clone(flags: int) -> int:
     _python.PyOS_BeforeFork()
     # With a null stack the child goes on with the parent's, copied: what fork does.
     pid: int = _libc.syscall(

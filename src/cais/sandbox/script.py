@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-CLONE_VM, CLONE_VFORK, CLONE_PARENT = 0x100, 0x4000, 0x8000  # clone(2)
+CLONE_VM, CLONE_VFORK = 0x100, 0x4000  # clone(2)
 
 # syscalls(2) of x86_64: the one machine whose instructions stand below
 _NR = {

@@ -370,6 +370,7 @@ def _become(world: World, process: Process, person: users.Person, bounds: Sequen
 
 def _reap_for(status: socket.socket, *, tty: bool) -> None:
     """`init: true`: this process stays pid 1; returns in its child, which is the program (as tini does)."""
+    kernel.set_name("docker-init")  # what `ps` shows in Docker
     child = os.fork()
     if child == 0:
         if tty:
@@ -387,7 +388,6 @@ def _reap_for(status: socket.socket, *, tty: bool) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, every)
     status.close()  # from here on it counts as started, and a signal that is not held would be lost on a pid 1
     os.closerange(0, 1024)
-    kernel.set_name("docker-init")  # what `ps` shows in Docker
     while True:
         info = signal.sigwaitinfo(every)
         if info.si_signo != signal.SIGCHLD:

@@ -1,6 +1,7 @@
 """`StackSandbox`: the supervisor's handle on one stack init. What is decided is decided here; init only carries out."""
 
 import asyncio
+import binascii
 import errno
 import gc
 import os
@@ -37,6 +38,7 @@ from cais.sandbox.messages import (
 )
 
 _replies: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
+_BOOT = 60  # seconds; a hundredth of one is usual
 _FIRST_BRIDGE, _FIRST_VETH, _FIRST_PEER = 1000, 10000, 32  # above what the kernel makes by itself in a new namespace
 
 
@@ -74,7 +76,7 @@ class StackSandbox:
 
     def __init__(
         self,
-        name: str,
+        groups: str,
         pid: int,
         channel: socket.socket,
         ready: Ready,
@@ -84,7 +86,7 @@ class StackSandbox:
         on_lost: Callable[[], None],
         resolver: dns.Resolver | None,
     ) -> None:
-        self.name, self.pid, self.channel = name, pid, channel
+        self.groups, self.pid, self.channel = groups, pid, channel
         self.on_exit, self.on_lost = on_exit, on_lost
         self.egress, self.lacks = ready.egress, ready.lacks
         self.listener = listener
@@ -121,15 +123,16 @@ class StackSandbox:
         on_lost: Callable[[], None],
         resolver: dns.Resolver | None = None,
     ) -> "StackSandbox":
-        """Start stack init. In the main thread (the kernel kills init when the thread that cloned it ends), and
-        while no other thread works in C code: a clone copies the locks such a thread holds. Raises Refused."""
+        """Start stack init. In the main thread: the kernel kills init when the thread that cloned it ends. Raises
+        Refused."""
         single = os.geteuid() != 0
         nofile = resource.getrlimit(resource.RLIMIT_NOFILE)
         mount_point = str(run_dir / "root")
         os.makedirs(run_dir, mode=0o700, exist_ok=True)
         ours, theirs = wire.pair()
         flags = kernel.CLONE_NEWPID | kernel.CLONE_NEWNS | (kernel.CLONE_NEWUSER if single else 0)
-        limits.sweep(name)
+        groups = f"{name}-{binascii.crc32(os.fsencode(run_dir)):08x}"  # another user's, or folder's, may have its name
+        limits.sweep(groups)
         gc.freeze()  # before the copy, so that neither process's collector makes shared pages its own
         try:
             pid = kernel.clone(flags)
@@ -143,7 +146,11 @@ class StackSandbox:
             if single:
                 kernel.map_ids(pid, (0, 0), (os.geteuid(), os.getegid()))
             wire.send(ours, b"mapped")
-            packet = wire.receive(ours)
+            ours.settimeout(_BOOT)
+            try:
+                packet = wire.receive(ours)
+            except TimeoutError as error:
+                raise Refused("stack init", f"it was not ready after {_BOOT} s") from error
             if packet is None:
                 raise Refused("stack init", "it ended before it was ready")
             reply = _replies.decode(packet[0])
@@ -160,7 +167,7 @@ class StackSandbox:
         listener = socket.socket(fileno=packet[1][0]) if packet[1] else None
         ours.setblocking(False)
         relay.raise_open_files()
-        return cls(name, pid, ours, reply, listener, on_exit=on_exit, on_lost=on_lost, resolver=resolver)
+        return cls(groups, pid, ours, reply, listener, on_exit=on_exit, on_lost=on_lost, resolver=resolver)
 
     # the loop
 
@@ -410,7 +417,7 @@ class StackSandbox:
             held = self._take(id, net)
             if held.host_gateway:
                 await self._open_gateways(held)
-            held.group = limits.make(self.name, id, process)
+            held.group = limits.make(self.groups, id, process)
             hostname = net.hostname or (os.uname().nodename if net.mode == "host" else _as_hostname(id))
             with_dns = net.mode == "bridge" and bool(net.attachments)
             mode = {"bridge": "new", "none": "new"}.get(net.mode, net.mode)
@@ -581,7 +588,7 @@ class StackSandbox:
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             await asyncio.shield(self.dead)
-            limits.sweep(self.name)
+            limits.sweep(self.groups)
 
     def kill(self) -> None:
         """The same without a loop: for a caller that ends before it had one."""

@@ -18,7 +18,7 @@ import msgspec
 
 from cais.sandbox import kernel, roots, script, service, users, wire
 from cais.sandbox.api import DEFAULT_PATH, Process, Refused
-from cais.sandbox.kernel import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS
+from cais.sandbox.kernel import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUTS, CLONE_PARENT
 from cais.sandbox.messages import Report, Spawn
 from cais.sandbox.netlink import Links
 from cais.sandbox.roots import step
@@ -131,7 +131,7 @@ class Starter:
         calls.add("descriptors", "close_range", 3, 0xFFFFFFFF, 0, forgive=errno.ENOSYS)  # they close by themselves
         _exec(calls, process.argv, {"HOME": person.home, **process.env})
         with step("clone"):
-            pid, failed = calls.run(CLONE_NEWPID | script.CLONE_PARENT)
+            pid, failed = calls.run(CLONE_NEWPID | CLONE_PARENT)
         pidfd = os.pidfd_open(pid)
         service.report(status, Report(fds=("pidfd",)), [pidfd])
         if failed is not None:
