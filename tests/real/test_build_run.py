@@ -18,6 +18,7 @@ import pytest
 
 from cais.build.api import BuildEvent, BuildRequest
 from cais.build.builder import build
+from cais.build.machine import TRUST
 from cais.build.view import View
 from cais.diag.api import CaisError
 from cais.engine.native.images import base_resolver
@@ -91,7 +92,7 @@ def test_a_run_sees_image_and_arguments_and_nothing_of_the_shell(yard: Yard, mon
         args=(("GIVEN", "g"),),
     )
     seen = (text_of(image, "/env") or "").split()
-    assert [line for line in seen if not line.startswith(("NONCE=", "PATH=", "LANG="))] == [
+    assert [line for line in seen if not line.startswith(("NONCE=", "PATH=", "LANG=", *TRUST))] == [
         "DEFAULT=env", "GIVEN=g", "HOME=/root", "PWD=/work", "SET=s", "/work",
     ]  # fmt: skip
     assert "planted" not in repr(yard.events) + repr(image)
@@ -314,6 +315,7 @@ def _in_another_process(yard: Yard, text: str) -> "subprocess.Popen[str]":
     code = f"""
 from cais.build.api import BuildRequest
 from cais.build.builder import build
+from cais.build.machine import TRUST
 from cais.engine.native.images import base_resolver
 build({yard.request(text)!r}, base_resolver(lambda a, b: None), lambda e: print(e.kind, e.text, flush=True))
 """

@@ -5,6 +5,9 @@ registry at all. It is given by read-only files mounted for one RUN, at the plac
 file of the image's own still wins; none of it is in a layer or in a key. Credentials inside an index address go
 into that mount, because the client needs them, and nowhere else.
 
+Some clients (poetry's requests, Node's fetch in corepack and pnpm, OpenSSL's own default) read no such file: a RUN
+gets three variables that name the bundle of authorities the image has anyway, where the Dockerfile does not set them.
+
 One file cannot be a mount: the bundle of authorities, which `update-ca-certificates` replaces by rename(2) (EBUSY on
 a mount point). It is laid into the upper directory before the RUN, and what came from the machine is taken out after.
 """
@@ -21,6 +24,7 @@ from cais.build.view import View, is_plain_folder
 from cais.paths import cache_folder, private_dir
 from cais.sandbox.api import Mount
 
+TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
 HOME = "/dev/cais"  # on the sandbox's own /dev: nothing of it can be in a layer
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 EXTRA = "/usr/local/share/ca-certificates/cais-machine.crt"
@@ -152,6 +156,13 @@ def mounts(machine: Machine, view: View, uid: int) -> tuple[Mount, ...]:
     if machine.apt_auth and view.find("/etc/apt/auth.conf.d") is not None:
         made.append(_file("/etc/apt/auth.conf.d/95cais-machine.conf", machine.apt_auth))
     return tuple(made)
+
+
+def variables(machine: Machine, view: View) -> dict[str, str]:
+    """Their values are the same on every machine, and right at run time too, should a RUN write them down."""
+    if not certificates(machine, view):
+        return {}
+    return dict.fromkeys(TRUST, BUNDLE if view.find(BUNDLE) else f"{HOME}/ca.crt")
 
 
 def _pip_mounts(machine: Machine, uid: int, certificate: str) -> list[Mount]:

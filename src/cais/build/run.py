@@ -99,7 +99,8 @@ class Runner:
         root = Root(layers=command.layers, upper=scratch, mounts=mounts)
         if command.shm_size:
             root = Root(layers=command.layers, upper=scratch, mounts=mounts, shm_size=command.shm_size)
-        process = Process(argv=command.argv, env=command.env, cwd=command.cwd, user=command.user)
+        env = {**machine.variables(self.machine, view), **command.env}
+        process = Process(argv=command.argv, env=env, cwd=command.cwd, user=command.user)
         net = await self._net(command)
         try:
             code, lines = await self._spawn(name, root, process, net, output)
