@@ -1,12 +1,22 @@
-"""What every test shares: the skip list. A skip that tests/real/skips.txt does not name fails the run."""
+"""What every test shares: the skip list and how many examples a property is tried with.
+
+A skip that tests/real/skips.txt does not name fails the run. Properties are tried with the same examples every time,
+so that a run says something about the change it tests; `make fuzz` (CAIS_EXAMPLES) looks for new ones.
+"""
 
 import fnmatch
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SKIPS = Path(__file__).parent / "real" / "skips.txt"
+
+EXAMPLES = os.environ.get("CAIS_EXAMPLES")
+settings.register_profile("same", derandomize=True, max_examples=200, deadline=None)
+settings.register_profile("new", max_examples=int(EXAMPLES or 200), deadline=None)
+settings.load_profile("new" if EXAMPLES else "same")
 
 
 def allowed() -> list[str]:

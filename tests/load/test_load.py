@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cais.diag.api import ERROR, CaisError, Faults
@@ -239,8 +239,6 @@ def test_what_config_prints_loads_to_the_same(write: Write, tmp_path: Path) -> N
     assert json.dumps(again.canonical, sort_keys=True) == json.dumps(first.canonical, sort_keys=True)
 
 
-EXAMPLES = int(os.environ.get("CAIS_EXAMPLES", "200"))  # `make fuzz` asks for more
-
 keys = st.sampled_from(
     ["image", "build", "ports", "volumes", "environment", "depends_on", "networks", "command", "deploy", "healthcheck",
      "extends", "configs", "secrets", "labels", "ulimits", "x-y", "profiles", "env_file", "develop", "gpus", "name"]
@@ -269,8 +267,12 @@ sections = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sections)
+@example({"services": {"": {"image": "x", "ports": "1g"}}})
+@example({"services": {"b c": {"image": "x", "gpus": 0.3}}})
+@example({"services": {"b c": {"ports": 4665, "prots": 1}}})
+@example({"services": {"a": {"image": "x", "ulimits": {"A": [1]}}}})
 def test_any_structure_gives_a_stack_or_faults(tmp_path: Path, tree: dict[str, object]) -> None:
     path = tmp_path / "fuzz.yaml"
     path.write_text(json.dumps(tree))
@@ -280,7 +282,7 @@ def test_any_structure_gives_a_stack_or_faults(tmp_path: Path, tree: dict[str, o
         assert error.diagnostics()
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.binary(max_size=60), st.sampled_from([b"", b"services: {a: {image: x", b"services:\n  a:\n    ", b"\xff\xfe"])
 )

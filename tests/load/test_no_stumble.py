@@ -22,6 +22,7 @@ JUNK: list[Any] = [
     [], {}, ["a"], [1], [None], [["a"]], [{}], {"a": 1}, {"a": None},
     {"a": {}}, {"a": []}, [{"a": 1}], [{"source": 1}], [{"path": 1}], {"test": 5}, {"service": "b", "file": 1},
 ]  # fmt: skip
+NAMES = ["", "A", "b c", "x-a", "image", *schema.SERVICE.fields, *schema.CONTAINER]
 TEXTS = ["a", "b", "n", "5", 5, True, "./x", "a:b", "a=b", "1m", "${U:-3}", "80:80"]
 ROUNDS = 120
 
@@ -44,6 +45,8 @@ class Maker:
                 made = {name: self.value(shape.fields[name], depth + 1) for name in names}
                 if shape.rest is not None:
                     made |= {name: self.value(shape.rest, depth + 1) for name in self.some(["a", "b", "n"], 2)}
+                if self.random.random() < 0.05:
+                    made[choose(NAMES)] = choose(JUNK)
                 return made
         return choose(shape.choices or TEXTS)
 
@@ -55,6 +58,8 @@ class Maker:
             return self.random.choice(JUNK)
         fields = schema.SERVICE.fields
         made = {"image": "x"} | {name: self.value(fields[name]) for name in self.some(list(fields), 3)}
+        if self.random.random() < 0.05:
+            made[self.random.choice(NAMES)] = self.random.choice(JUNK)
         if self.random.random() < 0.2:
             made["extends"] = self.random.choice(["b", {"service": "b", "file": "other.yaml"}, {"file": "a.yaml"}, 5])
         return made

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cais.load.canonical import canonical_hosts, go_text
-from cais.load.job import Job
+from cais.load.job import Job, shown
 from cais.load.measures import duration_text, nanoseconds, shell_words, size_of, to_bool, to_float, to_int
 from cais.source.tree import List, Map
 
@@ -295,8 +295,8 @@ def ulimits(job: Job, value: Any, at: int) -> Any:
                 limit.drop(key)
                 if amount is not OMIT:
                     limit.put(key, amount, value.where(name))
-        elif limit.__class__ is float:
-            job.error("cast", f"{go_text(limit)} is not a whole number", value.where(name))
+        elif limit.__class__ is float or limit.__class__ is List:
+            job.error("cast", f"{shown(limit)} is not a whole number", value.where(name))
         else:
             value[name] = count_or_zero(job, limit, value.where(name)) or Map()
     return value

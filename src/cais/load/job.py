@@ -44,7 +44,7 @@ class Job:
         self._counts: dict[str, int] = {}
         self.broken: set[int] = set()  # values without their variables: what follows from that is not said
         self.incomplete: set[str] = set()  # services whose `extends` led nowhere
-        self.invalid: list[tuple[Any, Any]] = []
+        self.invalid: list[tuple[Any, Any, bool]] = []
         self.ports = 0  # short forms opened so far: ranges are bounded for all services together
         self.working_dir = ""
 
@@ -57,9 +57,10 @@ class Job:
         key: bool = False,
         hint: str = "",
         notes: Sequence[tuple[str, int]] = (),
-        drop: tuple[Any, Any] | None = None,
+        drop: tuple[Any, Any, bool] | None = None,
     ) -> None:
-        """`drop`: the container and key of a value that later stages could not bear."""
+        """`drop`: the container and key of a value that later stages could not bear, and whether nothing may stand
+        in its place, so that its name is still known."""
         if drop is not None:
             self.invalid.append(drop)
         if position in self.broken and position != NOWHERE:
@@ -71,10 +72,12 @@ class Job:
 
     def drop_invalid(self) -> None:
         """Take out what is of the wrong kind, so that the rest can be looked at too."""
-        for holder, key in sorted(
+        for holder, key, nothing in sorted(
             self.invalid, key=lambda one: one[1] if isinstance(one[1], int) else -1, reverse=True
         ):
-            if holder.__class__ is Map:
+            if nothing and holder.__class__ is Map and key in holder:
+                holder[key] = None
+            elif holder.__class__ is Map:
                 holder.drop(key)
             elif holder.__class__ is List and key < len(holder):
                 del holder[key], holder.at[key]

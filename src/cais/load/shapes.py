@@ -102,6 +102,8 @@ def check(value: Any, shape: Shape, holder: Any, key: Any, path: str, report: Re
                 check(item, shape.rest, value, name, f"{path}.{name}" if path else name, report)
             elif not shape.open and not (name.startswith("x-") and shape.what == "key"):
                 _unknown(name, shape, value, path, report)
+                if shape.rest is not None:  # the name is wrong; what is under it is looked at all the same
+                    check(item, shape.rest, value, name, f"{path}.{name}" if path else name, report)
         for name in shape.needs:
             if name not in value:
                 report("missing-key", f'{_place(path)} lacks "{name}"', where(holder, key), key=True)
@@ -161,7 +163,7 @@ def _wrong_kind(value: Any, shape: Shape, holder: Any, key: Any, path: str, repo
     report(
         "wrong-type", f"{_place(path)} must be {shape.expected()}, not {found}", where(holder, key), hint=hint,
         key=value.__class__ in (Map, List) or value is None,
-        drop=None if holder is None else (holder, key),
+        drop=None if holder is None else (holder, key, NULL in shape.scalars),
     )  # fmt: skip
 
 

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from cais.source.scalars import resolve
 
-_LETTER = "\u00a1-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
+_LETTER = "\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
 _PLAIN = re.compile(
     rf"[A-Za-z0-9_/.$~<(+=;^:?\\{_LETTER}-][A-Za-z0-9_/.$@%+=,:;()\[\]{{}}<>!?'\"^~|&*`#\\{_LETTER} -]*\Z"
 )
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
+_SPECIAL = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
+_ESCAPED = re.compile('["\\\\\t\n]|' + _SPECIAL.pattern)
+_ESCAPES = {
+    **dict(zip("\0\a\b\t\n\v\f\r\x1b\x85", "0abtnvfreN", strict=True)),
+    **{char: char for char in '"\\'},
+    "\u2028": "L",
+    "\u2029": "P",
+}
 # Words that YAML 1.1 readers take for something else than text; Go's writer quotes them for their sake.
 _OLD_WORDS = frozenset(
     ["y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF"]
 )
 _OLD_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z")
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
-
+_SIMPLE = 128  # the bytes a key may have that stands before its colon (libyaml, and Go's writer after it)
 
 Shape = dict[str, Any]  # names in their order, each with the shape of what is in it, or None; "*" for every other name
 
-_DIGIT, _DIGITS = re.compile("[0-9]"), re.compile("0*([0-9]+)")
-_LETTERS = {ord(letter): ord(letter) + 0x100 for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"}
+_DIGIT = re.compile("[0-9]")
+_PART = re.compile(r"0*([0-9]+)([^\W\d_]?)|.", re.S)
+_SIGN, _NUMBER, _LETTER_FROM = 0x30000, 0x60000, 0x61000  # where each kind of sign begins in a name's sorted form
+_ASCII = {code: code + (_LETTER_FROM if chr(code).isalpha() else _SIGN) for code in range(0x80)}
 
 
 def dump(value: Any, *, sort: bool = True, dollars: bool = False, shape: Shape | None = None) -> str:
@@ -43,16 +53,22 @@ def _empty(value: Any) -> str:
     return "{}" if isinstance(value, dict) else "[]"
 
 
+@lru_cache(10_000)
 def _natural(name: str) -> str:
-    """Sorts as Go's YAML writer does: signs before numbers, these by their value, before letters."""
-    if _DIGIT.search(name):
-        name = _DIGITS.sub(_by_value, name)
-    return name.translate(_LETTERS)
+    """Sorts as Go's YAML writer does: signs before numbers, these by their value, before letters; a letter right
+    behind a number comes before all of them."""
+    if name.isascii() and not _DIGIT.search(name):
+        return name.translate(_ASCII)
+    return "".join(map(_part, _PART.finditer(name)))
 
 
-def _by_value(number: re.Match[str]) -> str:
-    digits = number[1]
-    return f"{chr(0x80 + min(len(digits), 100))}{digits}"
+def _part(found: re.Match[str]) -> str:
+    digits = found[1]
+    if digits is None:
+        code = ord(found[0])
+        return chr(code + _LETTER_FROM if found[0].isalpha() else min(code + _SIGN, _NUMBER))
+    zeros = found.end(1) - found.start() - len(digits)
+    return f"{chr(_NUMBER + min(len(digits), 100))}{digits}{chr(zeros + 1)}{found[2]}"
 
 
 class _Rank(dict[str, int]):
@@ -83,10 +99,17 @@ class _Writer:
                 return found
             text = value.replace("$", "$$") if self.dollars and "$" in value else value
             found = scalar(text, indent)
-            if "\n" not in found:
+            if len(value) <= _SIMPLE // 4 and "\n" not in found:
                 self.known[value] = found
             return found
         return scalar(value, indent)
+
+    def long(self, name: str, item: Any, indent: str, shape: Shape | None) -> None:
+        """A key of several lines, or longer than a key on one line may be: `? key`, below it `: value`."""
+        self.lines.append(f"{indent}? {name}")
+        start = len(self.lines)
+        self.sequence([item], indent, shape)
+        self.lines[start] = f"{indent}:{self.lines[start][len(indent) + 1 :]}"
 
     def mapping(self, value: dict[str, Any], indent: str, shape: Shape | None = None) -> None:
         lines, known = self.lines, self.known
@@ -94,7 +117,12 @@ class _Writer:
         every = shape.get("*") if shape else None
         for key in self.keys(value, shape):
             item = value[key]
-            name = known.get(key) or self.scalar(key, indent)
+            name = known.get(key)
+            if name is None:
+                name = self.scalar(key, inner)
+                if (len(key) > _SIMPLE // 4 and len(key.encode()) > _SIMPLE) or name[0] == "|":
+                    self.long(name, item, indent, every or (shape.get(key) if shape else None))
+                    continue
             if item.__class__ is str:
                 lines.append(f"{indent}{name}: {known.get(item) or self.scalar(item, inner)}")
             elif isinstance(item, dict):
@@ -164,29 +192,38 @@ def _text(value: str, indent: str) -> str:
         and not _DATE.match(value)
     ):
         return value
-    if "\n" in value and not _CONTROL.search(value) and "\r" not in value and "\x85" not in value:
+    if _SPECIAL.search(value):
+        return _double(value)
+    if "\n" in value:
         return _block(value, indent)
-    if _CONTROL.search(value) or any(char in value for char in "\t\r\n\x85\u2028\u2029"):
-        import json
-
-        return json.dumps(value, ensure_ascii=True)
-    if resolve(value) is not value or _DATE.match(value):
-        return f'"{value}"'
+    if "\t" in value or resolve(value) is not value or _DATE.match(value):
+        return _double(value)
     doubled = value.replace("'", "''")
     return f"'{doubled}'"
 
 
+def _double(value: str) -> str:
+    return '"' + _ESCAPED.sub(_escape, value) + '"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
+    if char in _ESCAPES:
+        return f"\\{_ESCAPES[char]}"
+    code = ord(char)
+    return f"\\x{code:02X}" if code < 0x100 else f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
+
+
 def _block(value: str, indent: str) -> str:
     lines = value.split("\n")
-    first = next((line for line in lines if line), " ")
-    if first[0] in " \t" or any(line and not line.strip() for line in lines):
-        import json
-
-        return json.dumps(value, ensure_ascii=False)
-    mark = "|-"
-    if value.endswith("\n"):
-        mark = "|"
+    first = next(filter(None, lines), "\t")[0]
+    if not value.strip() or first == "\t" or (first == " " and not lines[0]) or any(one[-1:] == " " for one in lines):
+        return _double(value)  # nothing to see, or what a reader would take for indentation or lose
+    mark = "|2" if value[0] == " " else "|"  # the indentation is said where the text begins with some of its own
+    if not value.endswith("\n"):
+        mark += "-"
+    else:
         lines.pop()
         if value.endswith("\n\n"):
-            mark = "|+"
+            mark += "+"
     return "\n".join([mark, *((indent + line) if line else "" for line in lines)])

@@ -50,7 +50,7 @@ def resolve(text: str) -> Any:
 
 def number(text: str) -> Any:
     """`text` as an int or a float, or `text` itself."""
-    plain = text.replace("_", "")
+    plain = text if text[0] == "." else text.replace("_", "")  # Go's reader knows no underscores behind a point
     if _INT.fullmatch(plain):
         if len(plain) < 19:
             return _int(plain)
