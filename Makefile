@@ -39,7 +39,6 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict, the layers
 	$(BIN)/lint-imports
 
 fuzz: $(VENV)/.dev  ## the fuzz tests longer, then invented bytes for seconds=120; an input that breaks stays as crash-*
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	CAIS_EXAMPLES=$(or $(examples),5000) $(BIN)/python -m pytest -q tests/load tests/source -k 'any_ or read_back'
 	$(BIN)/python tests/fuzz/bytes.py -max_total_time=$(or $(seconds),120)
 

@@ -3,7 +3,7 @@
     python tests/fuzz/bytes.py [-max_total_time=SECONDS] [libFuzzer's options] [FOLDER with inputs to begin from]
 
 Whatever the bytes are, the readers answer with a value or with a fault that has words; anything else, or five seconds
-without an answer, stops the run, and the input is kept in a file `crash-…` or `timeout-…`. Needs the extra `fuzz`.
+without an answer, stops the run, and the input is kept in a file `crash-…` or `timeout-…`.
 """
 
 import os
