@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from cais.diag.api import ERROR, CaisError, Faults
 from cais.diag.text import render
-from cais.load.api import load
+from cais.load.api import load, load_with
+from cais.load.job import Options
 from cais.model.stack import Stack
 
 Write = Callable[..., Path]
@@ -111,6 +112,29 @@ def test_an_include_has_its_own_folder_and_variables(write: Write) -> None:
     )
     b = stack(folder).services["b"]
     assert (b.image, b.volumes[0].source) == ("inner", str(folder / "part/d"))
+
+
+def test_paths_stay_relative_to_the_project_where_nobody_resolves_them(write: Write, tmp_path: Path) -> None:
+    service = "image: x, volumes: ['./d:/d', '.:/dot'], build: ../b"
+    folder = write(
+        "include: [part/compose.yaml, {path: part/more.yaml, project_directory: part/own}]\n"
+        "services: {a: {extends: {file: part/base.yaml, service: base}, volumes: ['./mine:/m']}}\n",
+        part__compose_dot_yaml=f"services: {{b: {{{service}}}}}\n",
+        part__more_dot_yaml=f"services: {{c: {{extends: {{file: ../deep/base.yaml, service: base}}, {service}}}}}\n",
+        part__deep__base_dot_yaml="services: {base: {image: x, volumes: ['./deep:/deep']}}\n",
+        part__base_dot_yaml="services: {base: {image: x, build: ., volumes: ['./d:/d', '~/h:/h', '/abs:/abs']}}\n",
+    )
+    services = load_with(Options(paths=[str(folder / "compose.yaml")], resolve_paths=False), {}).canonical["services"]
+    found = {
+        name: (service["build"]["context"], *(volume["source"] for volume in service["volumes"]))
+        for name, service in services.items()
+    }
+    home = os.path.expanduser("~")
+    assert found == {
+        "a": ("part", "part/d", f"{home}/h", "/abs", "./mine"),
+        "b": ("b", "part/d", "part"),
+        "c": ("part/b", "part/deep/deep", "part/own/d", "part/own"),
+    }
 
 
 def test_variables_come_from_the_environment_over_dot_env(write: Write) -> None:

@@ -113,8 +113,10 @@ class Extends:
         base = copy(self._one(target, others, base_path, base_folder, (*trail, step)))
         if target in job.incomplete:
             job.incomplete.add(name)
-        if file is not None and base.__class__ is Map:
-            rebase_service(job, base, base_folder)  # paths of another file count from that file's folder
+        if file is not None and base.__class__ is Map:  # paths of another file count from that file's folder
+            rebase_service(
+                job, base, base_folder if job.options.resolve_paths else os.path.relpath(base_folder, folder)
+            )
         return base, True
 
     def _given(self, tree: Map) -> None:

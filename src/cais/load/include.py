@@ -10,7 +10,7 @@ from cais.load import consistency, normalize
 from cais.load.job import Job
 from cais.load.lookup import read_env
 from cais.load.merge import Merge
-from cais.load.paths import REMOTE, absolute, resolve
+from cais.load.paths import REMOTE, absolute, expand, resolve
 from cais.load.schema import FILE
 from cais.load.shapes import check
 from cais.source.tree import NOWHERE, List, Map
@@ -58,11 +58,8 @@ class Includes:
                 self.failed = True
                 job.error("include-cycle", f"include runs in a circle: {circle}", at)
                 return
-        directory = long.get("project_directory")
-        if directory.__class__ is str and directory:
-            folder = absolute(directory, working_dir)
-        else:
-            folder = os.path.dirname(files[0])
+        directory = long.get("project_directory") if long.get("project_directory").__class__ is str else ""
+        folder = absolute(directory, working_dir) if directory else os.path.dirname(files[0])
         outer, outer_at, outer_folder = job.environment, job.variable_at, job.working_dir
         job.environment, job.variable_at, job.working_dir = dict(outer), dict(outer_at), folder
         self._variables(long, folder, working_dir, outer)
@@ -70,6 +67,8 @@ class Includes:
             imported = self.project(files, folder, (*chain, path), at)
             normalize.defaults(job, imported, folder)
             consistency.validate(job, imported)
+            if not job.options.resolve_paths:  # they count from the including project's folder, unless one was named
+                folder = expand(directory) if directory else os.path.relpath(folder, outer_folder)
             resolve(job, imported, folder)
         finally:
             job.environment, job.variable_at, job.working_dir = outer, outer_at, outer_folder

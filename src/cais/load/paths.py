@@ -117,25 +117,8 @@ def rebase_service(job: Job, service: Map, folder: str) -> None:
     for key in ("build", "volumes", "env_file", "label_file", "develop"):
         value = service.get(key)
         if value is not None and key in SERVICE:
-            if key == "volumes":
-                _short_volumes(value, folder)
-                continue
             service[key] = SERVICE[key](worker, value, service.where(key))
     resolve_service(service, folder)
-
-
-def _short_volumes(value: Any, folder: str) -> None:
-    from cais.load import volumes
-
-    source = _source(folder)
-    for index, item in enumerate(value if value.__class__ is List else ()):
-        if item.__class__ is str:
-            try:
-                first = volumes.split(item)[0] if len(item) > 2 else ""
-            except ValueError:
-                continue
-            if volumes.is_path(first):
-                value[index] = source(first) + item[len(first) :]
 
 
 def _apply(holder: Map, key: str, change: Callable[[str], str]) -> None:
