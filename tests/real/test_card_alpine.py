@@ -58,3 +58,42 @@ def test_a_name_that_is_not_in_the_table_is_an_error_with_the_way_out() -> None:
     assert "cannot install frobnicator" in done.stdout
     assert "use the image's Debian tag" in done.stdout
     assert "Setting up" not in done.stdout, "nothing is installed when one name is unknown"
+
+
+def test_nc_waits_for_ports_and_listens_as_busybox_does() -> None:
+    said = in_image.run(
+        "alpine:3.20",
+        "sh",
+        "-ec",
+        "apk del netcat-openbsd; nc -z 127.0.0.1 7000 || echo closed; "
+        "(nc -l -p 7000 >/tmp/got &); sleep 0.3; echo sent | nc 127.0.0.1 7000; sleep 0.2; cat /tmp/got; "
+        "(nc -lk -p 7001 -e cat &); while ! nc -z 127.0.0.1 7001; do sleep 0.1; done; "
+        "echo one | nc 127.0.0.1 7001; echo two | nc -w 2 127.0.0.1 7001; nc -zv 127.0.0.1 7001",
+    ).stdout.splitlines()
+    assert said[:4] == ["closed", "sent", "one", "two"]
+    assert said[4].startswith("Connection to 127.0.0.1 7001 port") and len(said) == 5
+
+
+def test_what_apk_adds_is_where_alpine_has_it() -> None:
+    said = in_image.run(
+        "alpine:3.20",
+        "sh",
+        "-ec",
+        "apk add --no-cache tini su-exec vim >/dev/null 2>&1; /sbin/tini -s -- echo started; command -v vim; "
+        "ls /sbin/su-exec; apk add tini vim >/dev/null 2>&1",
+        timeout=500,
+    ).stdout.splitlines()
+    assert said == ["started", "/usr/bin/vim", "/sbin/su-exec"]
+
+
+def test_the_table_names_packages_that_debian_has() -> None:
+    table = in_image.run("alpine:3.20", "cat", "/usr/share/cais/apk-packages").stdout.splitlines()
+    names = sorted({name for line in table if not line.startswith("#") for name in line.split()[1:]})
+    said = in_image.run(
+        "alpine:3.20",
+        "sh",
+        "-ec",
+        f"apt-get -q update >/dev/null; apt-cache show {' '.join(names)} 2>&1 >/dev/null",
+        timeout=500,
+    ).stdout.splitlines()
+    assert said == []

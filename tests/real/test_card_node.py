@@ -37,3 +37,15 @@ def test_npm_installs_globally_and_locally() -> None:
 def test_node_runs_as_the_user_node() -> None:
     said = in_image.run("node:22-slim", "node", "-p", "process.getuid() + require('os').homedir()", user="node").stdout
     assert said.strip() == "1000/home/node"
+
+
+@pytest.mark.parametrize("tag", ["18-slim", "20-alpine", "22-slim", "24-slim"])
+def test_corepack_is_there_and_knows_the_registry_s_keys_of_today(tag: str) -> None:
+    said = in_image.run(
+        f"node:{tag}",
+        "sh",
+        "-ec",
+        "grep -rl SHA256:DhQ8wR5APBvFHLF /usr/local/lib/node_modules/corepack/dist/lib | wc -l; "
+        "corepack enable; readlink /usr/local/bin/pnpm; npm install --silent -g corepack@0.34.6; corepack --version",
+    ).stdout.split()
+    assert said == ["1", "../lib/node_modules/corepack/dist/pnpm.js", "0.34.6"]

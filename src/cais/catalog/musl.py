@@ -13,7 +13,7 @@ from cais.model.image import FIDELITY_ORDER, NEAR
 _HOME = Path(__file__).with_name("alpine")
 # BusyBox applets that scripts and healthchecks in Alpine images call.
 _APPLETS = (
-    "free ftpget fuser httpd ifconfig ip killall less lsof nc netstat nslookup pgrep ping pkill ps route "
+    "free ftpget fuser httpd ifconfig ip killall less lsof netstat nslookup pgrep ping pkill ps route "
     "telnet top traceroute unzip uptime vi watch xxd"
 )
 
@@ -38,7 +38,7 @@ def on_debian(recipe: Recipe, ref: ImageRef) -> Recipe:
 
 
 def tools(suite: str) -> Program:
-    return Program(f"busybox-{suite}", "1", (DebianPackages(suite, ("busybox", "wget")),))
+    return Program(f"busybox-{suite}", "2", (DebianPackages(suite, ("busybox", "wget", "netcat-openbsd")),))
 
 
 @functools.cache
@@ -47,6 +47,7 @@ def files() -> tuple[FileIn, ...]:
     return (
         FileIn("/sbin/apk", apk, 0o755),
         FileIn("/usr/share/cais/apk-packages", (_HOME / "packages.txt").read_text()),
+        FileIn("/usr/bin/nc", (_HOME / "nc.sh").read_text(), 0o755),
         *(FileIn(f"/usr/local/sbin/{n}", accounts, 0o755) for n in ("adduser", "addgroup", "deluser", "delgroup")),
     )
 

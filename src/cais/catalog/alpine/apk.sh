@@ -32,6 +32,19 @@ apt() {
   DEBIAN_FRONTEND=noninteractive apt-get -q "$@"
 }
 
+# Where Alpine has them. Images name these paths in ENTRYPOINT, and nothing stands in the way of what is there already.
+paths() {
+  while read -r path debian; do
+    [ ! -x "$debian" ] || [ -e "$path" ] || ln -s "$debian" "$path"
+  done <<'END'
+/sbin/su-exec /usr/sbin/gosu
+/sbin/tini /usr/bin/tini
+/usr/bin/chromium-browser /usr/bin/chromium
+/usr/bin/vim /usr/bin/vim.tiny
+/usr/bin/yarn /usr/bin/yarnpkg
+END
+}
+
 case $command in
   add)
     wanted=''
@@ -55,7 +68,7 @@ case $command in
     if [ -n "$wanted" ]; then
       [ -n "$(find /var/lib/apt/lists -name '*Packages*' -print -quit)" ] || apt update
       apt install -y --no-install-recommends $wanted
-      [ ! -x /usr/sbin/gosu ] || ln -sf gosu /usr/sbin/su-exec
+      paths
       rm -rf /var/lib/apt/lists/*Packages*
     fi
     ;;

@@ -109,6 +109,11 @@ _YARN = (
     "1.22.22",
     "sha512-prL3kGtyG7o9Z9Sv8IPfBNrWTDmXB4Qbes8A9rEzt6wkJV8mUvoirjU0Mp3GGAU06Y0XQyA3/2/RQFVuK7MTfg==",
 )
+# For 18, whose package has none, and 20: the registry's keys of 2025 are in none before 0.31 (nodejs/corepack#612).
+_COREPACK = (
+    "0.32.0",
+    "sha512-KhahVUFy7xL8OTty/ToY646hXMQhih8rnvUkA9/qnk/u4QUF2+SbQneX/zZnDxG1NiABFm5ojZCWnIv93oyhhQ==",
+)
 _TOOLS = ("curl", "wget", "git", "openssh-client", "procps", "unzip", "xz-utils")
 # docker-node's docker-entrypoint.sh: an option, or a word that is no program, is for node.
 _ENTRYPOINT = """#!/bin/sh
@@ -131,6 +136,8 @@ def recipe(ref: ImageRef, service: Service | None) -> Recipe:
         fidelity = NEAR
         differs.append(f"Node.js {release.version} stands for {major}, which no package source has")
     programs = [Program("node", release.version, _sources(release), links=_links(release))]
+    if taken in (18, 20):
+        programs.insert(0, _corepack())
     if not tag.alpine and "slim" not in tag.flavours:
         fidelity = NEAR
         programs.append(Program(f"node-tools-{suite}", "1", (DebianPackages(suite, _TOOLS),)))
@@ -194,6 +201,14 @@ def _sources(release: _Release) -> tuple[Source, ...]:
         NpmPackage("npm", *release.npm, prefix="/usr/local/lib/node_modules/npm", executable=("bin/*",)),
         yarn,
     )
+
+
+def _corepack() -> Program:
+    """Where npm would put it, so that `npm install -g corepack` takes its place."""
+    package = "lib/node_modules/corepack"
+    source = NpmPackage("corepack", *_COREPACK, prefix=f"/usr/local/{package}", executable=("dist/*.js",))
+    links = (("/usr/local/bin/corepack", f"../{package}/dist/corepack.js"),)
+    return Program("corepack", _COREPACK[0], (source,), links=links)
 
 
 def _links(release: _Release) -> tuple[tuple[str, str], ...]:
