@@ -1,7 +1,10 @@
 """The parser of flags speaks Docker Compose's (pflag's) syntax."""
 
+from importlib import import_module
+
 import pytest
 
+from cais.cli.main import main
 from cais.cli.options import INT, STRING, STRINGS, Asked, Command, Flag, Given, parse
 from cais.diag.api import CaisError
 
@@ -87,3 +90,39 @@ def test_too_few_and_too_many_arguments_are_usage_errors() -> None:
 def test_help_is_asked_for_anywhere(argv: list[str]) -> None:
     with pytest.raises(Asked):
         parse(LOGS, argv)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "up --menu --no-recreate",
+        "up --menu=false --pull missing -y",
+        "up --y",
+        "down --volume",
+        "build --progress plain --parallel --compress --force-rm --no-rm",
+        "run --no-TTY -i --volumes ./a:/b --labels a=b api",
+        "run -T --pull always --env-from-file f --env-from-file g --remove-orphans --quiet-pull api",
+        "exec --no-TTY api true",
+    ],
+)
+def test_flags_that_compose_takes_are_taken(words: str) -> None:
+    verb, *argv = words.split()
+    assert parse(import_module(f"cais.cli.{verb}").COMMAND, argv)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("-d --attach api", "--attach and --detach"),
+        ("--wait --attach-dependencies", "--attach-dependencies and --wait"),
+        ("--attach api --attach-dependencies", "--attach and --attach-dependencies"),
+        ("--always-recreate-deps --no-recreate", "--always-recreate-deps and --no-recreate"),
+        ("--watch", "--watch"),
+        ("--pull sometimes", '"sometimes"'),
+    ],
+)
+def test_flags_of_up_that_compose_refuses_together_are_refused(
+    words: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["up", *words.split()]) == 2
+    assert why in capsys.readouterr().err

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cais.cli.interrupt import interrupted_at_once
 from cais.cli.options import STRING, STRINGS, Command, Flag, Given, parse, usage_error
-from cais.cli.project import GlobalOptions, load_stack, make_progress
+from cais.cli.project import PROGRESS, GlobalOptions, load_stack, make_progress
 from cais.diag.api import CaisError
 
 if TYPE_CHECKING:
@@ -23,9 +23,14 @@ COMMAND = Command(
         Flag("build-arg", "Set build-time variables for services", "", STRINGS),
         Flag("builder", "Set builder to use", "", STRING),
         Flag("check", "Check build configuration"),
+        Flag("compress", "Without effect, in Docker Compose too", hidden=True),
+        Flag("force-rm", "Without effect, in Docker Compose too", hidden=True),
         Flag("memory", "Set memory limit for the build container. Not supported by BuildKit.", "m", STRING),
         Flag("no-cache", "Do not use cache when building the image"),
+        Flag("no-rm", "Without effect, in Docker Compose too", hidden=True),
+        Flag("parallel", "Without effect, in Docker Compose too", hidden=True),
         Flag("print", "Print equivalent bake file"),
+        Flag("progress", "As before the verb, where it belongs", kind=STRING, choices=PROGRESS, hidden=True),
         Flag("provenance", "Add a provenance attestation", "", STRING),
         Flag("pull", "Always attempt to pull a newer version of the image"),
         Flag("push", "Push service images"),
@@ -59,6 +64,8 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     requests = _requests(stack, services, given)
     if given.flag("check"):
         return _check(options, requests)
+    if given.said("progress"):
+        options = options._replace(progress=given.text("progress"))  # type: ignore[arg-type]
     if given.flag("quiet"):
         options = options._replace(progress="quiet")
     with make_progress(options, "build") as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cais.cli.options import INT, STRING, STRINGS, Command, Flag, parse, usage_error
@@ -22,7 +23,12 @@ COMMAND = Command(
         Flag("env", "Set environment variables", "e", STRINGS),
         Flag("index", "Index of the container if service has multiple replicas", "", INT),
         Flag("interactive", "Keep STDIN open even if not attached", "i", hidden=True),
-        Flag("no-tty", "Disable pseudo-TTY allocation. By default a TTY is allocated where there is one", "T"),
+        Flag(
+            "no-tty",
+            "Disable pseudo-TTY allocation. By default a TTY is allocated where there is one",
+            "T",
+            also=("no-TTY",),
+        ),
         Flag("privileged", "Give extended privileges to the process"),
         Flag("tty", "Allocate a pseudo-TTY", "t", hidden=True),
         Flag("user", "Run the command as this user", "u", STRING),
@@ -55,7 +61,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     process = replace(
         own,
         argv=tuple(command),
-        env={**own.env, **environment(given.texts("env")), **({"TERM": _term()} if terminal else {})},
+        env={**own.env, **environment(given.texts("env"), os.environ), **({"TERM": _term()} if terminal else {})},
         cwd=given.text("workdir") or own.cwd,
         user=given.text("user") or own.user,
         privileged=own.privileged or given.flag("privileged"),
@@ -98,8 +104,8 @@ def refused(client: Client) -> int:
     return done.exit_code or 1
 
 
-def environment(words: tuple[str, ...]) -> dict[str, str]:
-    """`-e A=1` sets; `-e A` takes it from here, or nothing when it is not set here, as in Docker."""
+def environment(words: tuple[str, ...], around: Mapping[str, str]) -> dict[str, str]:
+    """`-e A=1` sets; `-e A` takes it from `around`, or nothing when it is not set there, as in Docker."""
     out = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -107,8 +113,8 @@ def environment(words: tuple[str, ...]) -> dict[str, str]:
             raise CaisError(f"invalid environment variable: {word}", hint="-e NAME=VALUE", exit_code=2)
         if equals:
             out[name] = value
-        elif name in os.environ:
-            out[name] = os.environ[name]
+        elif name in around:
+            out[name] = around[name]
     return out
 
 

@@ -22,6 +22,8 @@ WIDTH = 79  # Docker leaves one of 80 columns free (docker/cli, cli/cobra.go, wr
 class Flag(NamedTuple):
     """`name` is without dashes. `kind` is one of the words above; `STRINGS` may be repeated.
 
+    `also` are names that mean the same, as Docker Compose takes them and shows them nowhere (pflag's normalization).
+
     `default` is what the help shows after the text; the parser knows no defaults: `Given` answers False, "", () or
     None. `optional` is the value of the flag without one (pflag's NoOptDefVal), for kinds other than bool.
     """
@@ -34,6 +36,7 @@ class Flag(NamedTuple):
     choices: tuple[str, ...] = ()
     hidden: bool = False
     type_name: str = ""  # the word the help shows for the value when it is not `kind`
+    also: tuple[str, ...] = ()
 
 
 class Command(NamedTuple):
@@ -115,7 +118,7 @@ _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 def parse(command: Command, argv: list[str]) -> Given:
     """Read `argv`; raises CaisError with exit code 2 on a mistake, Asked after printing the help."""
     given = Given(command)
-    by_name = {f.name: f for f in flags_of(command)}
+    by_name = {name: f for f in flags_of(command) for name in (f.name, *f.also)}
     by_short = {f.short: f for f in flags_of(command) if f.short}
     words = list(argv)
     while words:

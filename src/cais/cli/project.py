@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 ANSI = ("never", "always", "auto")
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+# Programs are fetched when they are missing, whatever is said; Compose's words are taken (`pkg/compose/pull.go`).
+PULL = Flag(
+    "pull",
+    'Pull image before running ("always"|"missing"|"never"): here programs are fetched when they are missing',
+    "",
+    STRING,
+    '"policy"',
+    ("always", "missing", "never", "if_not_present", "build"),
+)
 
 # Docker Compose's, in its words (`docker compose --help`, 5.6.1).
 GLOBALS = Command(
@@ -106,6 +115,11 @@ def load_stack(options: GlobalOptions, services: Sequence[str] | None = None) ->
     )
     show(stack.warnings, ansi=options.ansi)
     return stack
+
+
+def all_services(options: GlobalOptions) -> tuple[str, ...]:
+    """Of the whole file: a service that a profile hides is no orphan."""
+    return tuple(load_stack(options._replace(profiles=("*",))).services)
 
 
 def make_progress(options: GlobalOptions, title: str, stream: TextIO | None = None) -> Progress:
