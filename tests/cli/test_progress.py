@@ -230,3 +230,33 @@ def test_text_is_cut_by_columns_not_characters() -> None:
     assert cells("漢字…") == 5
     assert fit("abc", 3) == "abc"
     assert fit("abcd", 3) == "ab…"
+
+
+def test_the_closing_count_is_of_services_and_what_is_fetched_is_none() -> None:
+    out, clock = io.StringIO(), Clock()
+    with Progress(out, clock=clock, title="up") as progress:
+        progress.update("python 3.11", "fetching", aside=True)
+        progress.done("python 3.11", "ready", aside=True)
+        progress.done("api", "started")
+    assert out.getvalue().splitlines()[-1] == "up: 1 of 1 done in 0.0s"
+
+
+def test_above_an_error_nothing_says_that_all_is_done() -> None:
+    out, clock = io.StringIO(), Clock()
+    with pytest.raises(ValueError), Progress(out, clock=clock, title="up") as progress:
+        progress.done("redis 7", "ready", aside=True)
+        progress.done("api", "started")
+        clock.now = 2.0
+        raise ValueError
+    assert out.getvalue().splitlines()[-1] == "up: ended after 2.0s"
+
+
+def test_what_was_not_finished_does_not_seem_to_turn_on_a_terminal(terminal: Terminal) -> None:
+    with pytest.raises(ValueError), Progress(terminal, title="up", size=lambda: (60, 24)) as progress:
+        progress.update("redis 7", "fetching", aside=True)
+        progress.update("api", "waiting for redis")
+        progress.done("redis", "started")
+        raise ValueError
+    shown = screen(terminal.getvalue())
+    assert shown[0] == "[+] up 1/2"
+    assert [line.split()[0] for line in shown[1:]] == ["-", "-", "✔"]

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 class Shower:
-    """Turns events into progress rows. `names`: instance id -> the word people know it by."""
+    """Turns events into progress rows. `names`: instance id -> the word people know it by. `up`: they are to run, so
+    one that has been stopped is to be made anew, or stays down because another failed."""
 
-    def __init__(self, progress: Progress, names: Mapping[str, str], *, wait: bool = False) -> None:
-        self.progress, self.names, self.wait = progress, names, wait
+    def __init__(self, progress: Progress, names: Mapping[str, str], *, wait: bool = False, up: bool = False) -> None:
+        self.progress, self.names, self.wait, self.up = progress, names, wait, up
         self.checked: set[str] = set()  # ids that have a healthcheck
         self._notes: dict[str, dict[str, dict[str, None]]] = {}  # why -> services -> what, each said once
 
@@ -57,6 +58,8 @@ class Shower:
                 say.fail(name, f"unhealthy: {event.detail}" if event.detail else "unhealthy")
             case "exited":
                 (say.done if event.exit_code in (0, 137, 143) else say.fail)(name, f"exited ({event.exit_code})")
+            case "stopped" if self.up:
+                say.update(name, "stopped")
             case "stopped" | "removed":
                 say.done(name, event.kind)
             case "failed":

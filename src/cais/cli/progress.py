@@ -34,12 +34,14 @@ _CONTROLS = dict.fromkeys([*range(32), *range(127, 160)])
 
 
 class Row(NamedTuple):
-    """One service's line. `state` is working, done or failed."""
+    """One service's line. `state` is working, done or failed. One that is `aside` (a program that is fetched) is shown,
+    and not counted."""
 
     text: str
     state: str
     since: float
     ended: float = 0.0
+    aside: bool = False
 
 
 def wants_colour(stream: TextIO, ansi: Ansi = "auto") -> bool:
@@ -131,12 +133,12 @@ class Progress:
 
     # -- what callers say ---------------------------------------------------------------------------------------
 
-    def update(self, service: str, text: str) -> None:
+    def update(self, service: str, text: str, *, aside: bool = False) -> None:
         """`service` is at work, and this is what it does or waits for."""
-        self._set(service, text, "working")
+        self._set(service, text, "working", aside)
 
-    def done(self, service: str, text: str = "done") -> None:
-        self._set(service, text, "done")
+    def done(self, service: str, text: str = "done", *, aside: bool = False) -> None:
+        self._set(service, text, "done", aside)
 
     def fail(self, service: str, text: str) -> None:
         self._set(service, text, "failed")
@@ -152,7 +154,7 @@ class Progress:
             elif self._mode == "plain":
                 self._write(text.rstrip("\n") + "\n")
 
-    def _set(self, service: str, text: str, state: str) -> None:
+    def _set(self, service: str, text: str, state: str, aside: bool = False) -> None:
         text = clean(text)
         now = self._clock()
         with self._lock:
@@ -160,7 +162,11 @@ class Progress:
             if old is not None and old.text == text and old.state == state:
                 return
             self._rows[service] = Row(
-                text=text, state=state, since=old.since if old else now, ended=0.0 if state == "working" else now
+                text=text,
+                state=state,
+                since=old.since if old else now,
+                ended=0.0 if state == "working" else now,
+                aside=aside,
             )
             if self._mode == "tty":
                 self._dirty = True
@@ -202,7 +208,7 @@ class Progress:
             if self._mode == "tty":
                 self._frame(last=True)
             elif self._mode == "plain" and self.title and self._rows:
-                self._write(f"{self._summary()}\n")
+                self._write(f"{self._summary(whole=kind is None)}\n")
 
     def _forget(self) -> None:
         self._lock = threading.RLock()
@@ -223,13 +229,20 @@ class Progress:
 
     # -- drawing ------------------------------------------------------------------------------------------------
 
-    def _summary(self) -> str:
-        states = [row.state for row in self._rows.values()]
+    def _counted(self) -> list[str]:
+        return [row.state for row in self._rows.values() if not row.aside]
+
+    def _summary(self, *, whole: bool) -> str:
+        """`whole`: it has come to its end. Otherwise an error follows, which a count of what went well would belie."""
+        states = self._counted()
         done, failed = states.count("done"), states.count("failed")
+        took = short_time(self._clock() - self._started)
+        if not states or (not whole and not failed):
+            return f"{self.title}: {'done in' if whole else 'ended after'} {took}"
         parts = [f"{done} of {len(states)} done"]
         if failed:
             parts.append(f"{failed} failed")
-        return f"{self.title}: {', '.join(parts)} in {short_time(self._clock() - self._started)}"
+        return f"{self.title}: {', '.join(parts)} in {took}"
 
     def _frame(self, *, above: list[str] | None = None, last: bool = False) -> None:
         columns, height = self._size()
@@ -254,9 +267,9 @@ class Progress:
         if not self._rows:
             return []
         lines: list[tuple[str, int]] = []
-        done = sum(row.state == "done" for row in self._rows.values())
         if self.title:
-            head = f"[+] {self.title} {done}/{len(self._rows)}"
+            states = self._counted()
+            head = f"[+] {self.title}" + (f" {states.count('done')}/{len(states)}" if states else "")
             lines.append((self._paint(head, "1"), cells(head)))
         shown = list(self._rows.items())
         room = max(3, height - 3)
@@ -275,12 +288,14 @@ class Progress:
         return lines
 
     def _line(self, name: str, row: Row, name_width: int, columns: int, now: float) -> tuple[str, int]:
-        if row.state == "working":
+        if row.state == "working" and not self._open:
+            mark, colour = "-", "2"  # it ended, or the command did, before this was done
+        elif row.state == "working":
             mark, colour = SPINNER[int((now - self._started) / FRAME) % len(SPINNER)], "36"
         else:
             mark, colour = ("✔", "32") if row.state == "done" else ("✘", "31")
         if (getattr(self.stream, "encoding", "") or "").lower() not in ("utf-8", "utf8"):
-            mark = {"working": "*", "done": "+", "failed": "!"}[row.state]
+            mark = {"working": "*" if self._open else "-", "done": "+", "failed": "!"}[row.state]
         took = short_time((row.ended or now) - row.since)
         label = fit(name, name_width)
         label += " " * (name_width - cells(label))

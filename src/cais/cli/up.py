@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cais.cli.interrupt import interrupted_at_once
 from cais.cli.options import INT, STRING, STRINGS, Command, Flag, Given, parse, usage_error
-from cais.cli.project import GlobalOptions, load_stack, make_progress
+from cais.cli.project import PULL, GlobalOptions, all_services, load_stack, make_progress
 
 if TYPE_CHECKING:
     import socket
@@ -49,6 +49,7 @@ COMMAND = Command(
             STRING,
         ),
         Flag("force-recreate", "Recreate containers even if their configuration and image haven't changed"),
+        Flag("menu", "Accepted for Docker Compose's sake: there are no shortcuts, ^C stops"),
         Flag("no-attach", "Do not attach (stream logs) to the specified services", "", STRINGS),
         Flag("no-build", "Don't build an image, even if it's policy"),
         Flag("no-color", "Produce monochrome output"),
@@ -56,7 +57,7 @@ COMMAND = Command(
         Flag("no-log-prefix", "Don't print prefix in logs"),
         Flag("no-recreate", "If containers already exist, don't recreate them. Incompatible with --force-recreate."),
         Flag("no-start", "Don't start the services after creating them"),
-        Flag("pull", 'Pull image before running ("always"|"missing"|"never")', "", STRING, '"policy"'),
+        PULL,
         Flag("quiet-build", "Suppress the build output"),
         Flag("quiet-pull", "Pull without printing progress information"),
         Flag("remove-orphans", "Remove containers for services not defined in the Compose file"),
@@ -81,7 +82,8 @@ COMMAND = Command(
         Flag("timestamps", "Show timestamps"),
         Flag("wait", "Wait for services to be running|healthy. Implies detached mode."),
         Flag("wait-timeout", "Maximum duration in seconds to wait for the project to be running|healthy", "", INT),
-        Flag("yes", 'Assume "yes" as answer to all prompts and run non-interactively', "y"),
+        Flag("watch", "Watch source code: not there yet", "w", hidden=True),
+        Flag("yes", 'Assume "yes" as answer to all prompts and run non-interactively', "y", also=("y",)),
     ),
 )
 
@@ -96,22 +98,32 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
 
 
 def _consistent(given: Given) -> None:
-    detached = given.flag("detach") or given.flag("wait")
-    aborts = [n for n in ("abort-on-container-exit", "abort-on-container-failure") if given.flag(n)]
-    if given.said("exit-code-from"):
-        aborts.append("exit-code-from")
-    if detached and aborts:
+    if given.flag("watch"):
         raise usage_error(
-            COMMAND, f"--{aborts[0]} and --{'wait' if given.flag('wait') else 'detach'} exclude each other"
+            COMMAND, "--watch of Docker Compose is not there yet", "'cais up -d --build' takes changes up"
+        )
+    detached = given.flag("detach") or given.flag("wait")
+    switches = ("abort-on-container-exit", "abort-on-container-failure", "attach-dependencies")
+    attached = [n for n in switches if given.flag(n)]
+    attached += [n for n in ("exit-code-from", "attach") if given.said(n)]
+    if detached and attached:
+        raise usage_error(
+            COMMAND, f"--{attached[0]} and --{'wait' if given.flag('wait') else 'detach'} exclude each other"
         )
     for one, other in (
         ("force-recreate", "no-recreate"),
         ("build", "no-build"),
         ("abort-on-container-exit", "abort-on-container-failure"),
         ("renew-anon-volumes", "no-recreate"),
+        ("always-recreate-deps", "no-recreate"),
+        ("attach", "attach-dependencies"),
     ):
-        if given.flag(one) and given.flag(other):
+        if _asked(given, one) and _asked(given, other):
             raise usage_error(COMMAND, f"--{one} and --{other} exclude each other")
+
+
+def _asked(given: Given, name: str) -> bool:
+    return bool(given.texts(name)) if name == "attach" else given.flag(name)
 
 
 def _known(stack: Stack, names: Sequence[str]) -> None:
@@ -172,10 +184,11 @@ class _Up:
         fetched: set[str] = set()
 
         def say(name: str, text: str) -> None:
-            if name not in names:
+            aside = name not in names
+            if aside:
                 fetched.add(name)
             if not given.flag("quiet-pull"):
-                progress.update(name, text)
+                progress.update(name, text, aside=aside)
 
         wanted = want(
             stack,
@@ -188,7 +201,7 @@ class _Up:
         )
         if not given.flag("quiet-pull"):
             for name in fetched:
-                progress.done(name, "ready")
+                progress.done(name, "ready", aside=True)
         return wanted
 
     def _last_known(self) -> Snapshot | None:
@@ -219,13 +232,9 @@ class _Up:
             stop_timeout=None if timeout is None else float(timeout),
             renew_anonymous=given.flag("renew-anon-volumes"),
             remove_orphans=given.flag("remove-orphans"),
-            services=self._all_services() if given.flag("remove-orphans") else (),
+            services=all_services(self.options) if given.flag("remove-orphans") else (),
             named=() if given.flag("always-recreate-deps") else tuple(given.args),
         )
-
-    def _all_services(self) -> tuple[str, ...]:
-        """Of the whole file: a service that a profile hides is no orphan."""
-        return tuple(load_stack(self.options._replace(profiles=("*",))).services)
 
     def _say_orphans(self, progress: Progress, there: Snapshot | None) -> None:
         """In Compose's words (pkg/compose, create.go). The whole file is read again only where one may be."""
@@ -234,7 +243,7 @@ class _Up:
         strange = [s for s in there.specs if not s.oneoff and s.service not in self.stack.services] if there else []
         if not strange or os.environ.get("COMPOSE_IGNORE_ORPHANS", "").lower() in ("1", "t", "true"):
             return
-        known = self._all_services()
+        known = all_services(self.options)
         names = [spec.id for spec in strange if spec.service not in known]
         if names:
             progress.note(
@@ -321,7 +330,7 @@ class _Up:
         from cais.cli.bring import Shower, names_of, raise_failures
 
         pairs = {s.id: s.service for s in (*(there.specs if there else ()), *wanted.desired.instances)}
-        shower = Shower(progress, names_of(self.stack.name, pairs.items()), wait=apply.wait)
+        shower = Shower(progress, names_of(self.stack.name, pairs.items()), wait=apply.wait, up=True)
         shower.checked = {s.id for s in wanted.desired.instances if s.health}
         before = {s.id for s in there.states if s.pid} if there else set()
         try:
