@@ -84,7 +84,7 @@ def test_ps_says_that_the_supervisor_is_gone_and_ends_well(shop: Path, capsys: p
     assert main(["-p", "shop", "ps"]) == 0
     captured = capsys.readouterr()
     assert captured.out.split() == ["NAME", "IMAGE", "COMMAND", "SERVICE", "CREATED", "STATUS", "PORTS"]
-    assert "supervisor gone since" in captured.err
+    assert "supervisor gone, last seen" in captured.err
 
 
 def test_ps_all_shows_what_the_kernel_ended_with_it(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,11 +76,11 @@ def test_when_the_supervisor_is_killed_ps_and_ls_say_so(stack: Project) -> None:
     while os.path.exists(f"/proc/{pid}") and time.monotonic() < end:
         time.sleep(0.02)
     done = stack.run("ps")
-    assert "supervisor gone since" in done.stderr
+    assert "supervisor gone, last seen" in done.stderr
     assert len(done.stdout.splitlines()) == 1
     assert {row["State"] for row in stack.ps().values()} == {"exited"}
     assert "db says hello" in stack.run("logs", "db").stdout
-    assert "supervisor gone since" in stack.run("ls").stderr
+    assert "supervisor gone, last seen" in stack.run("ls").stderr
     stack.run("up", "-d")
     assert stack.ps()[f"{stack.folder.name}-db-1"]["State"] == "running"
 

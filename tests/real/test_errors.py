@@ -54,6 +54,13 @@ def test_an_image_without_a_card_is_an_error_with_the_ways_out(project):
     fails(project, says=["odd", "example.org/nobody/knows:1", "compose.yaml:4", "x-cais"])
 
 
+def test_where_nothing_ran_nobody_is_sent_to_the_logs(project):
+    project.compose("services: {db: {image: 'debian:bookworm-slim', command: [no-such-program]}}\n")
+    assert "cais logs" not in fails(project, says=["no-such-program"])
+    project.compose("services: {db: {image: 'debian:bookworm-slim', command: [sh, -c, 'echo why; exit 3']}}\n")
+    fails(project, says=["db | why", "'cais logs db' shows all"])
+
+
 def test_a_program_that_is_missing_in_the_image_is_named(project):
     project.compose(
         """

@@ -355,3 +355,56 @@ def test_who_watches_ends_well_when_another_takes_it_all_down(project, verb):
     _, err = watching.communicate(timeout=30)
     assert watching.returncode == 0
     assert "gone" not in err
+
+
+def test_nothing_is_left_after_down_of_what_had_nameless_volumes(project):
+    """Also of one that could not start, and of one-offs."""
+    project.compose(
+        f"""
+    services:
+      a: {{{BOX}, command: [sleep, '1000'], volumes: [/keep, data:/data]}}
+      b: {{{BOX}, command: [no-such-program], volumes: [/keep]}}
+    volumes: {{data: {{}}}}
+    """
+    )
+    project.up(check=False)
+    project.run("run", "--rm", "-T", "a", "true")
+    project.run("run", "--rm", "-T", "b", check=False)
+    project.run("run", "-T", "b", check=False)
+    project.run("down", "-v")
+    state = project.folder.parent / "state"
+    assert [list((state / kind).iterdir()) for kind in ("projects", "volumes")] == [[], []]
+
+
+@pytest.mark.parametrize("why", ["a missing file", "an unknown image"])
+def test_an_up_that_is_refused_leaves_no_trace(project, why):
+    image = "debian:bookworm-slim" if why == "a missing file" else "example.org/nobody/knows:1"
+    volume = "{type: bind, source: ./none, target: /x, bind: {create_host_path: false}}"
+    project.compose(f"services: {{a: {{image: '{image}', volumes: [{volume}]}}}}\n")
+    assert project.run("up", "-d", check=False).returncode == 1
+    folder = project.folder.parent / "state" / "projects"
+    eventually(lambda: list(folder.iterdir()) == [])
+
+
+def test_down_of_what_never_was_says_so_as_compose_does(project):
+    project.compose(f"services: {{a: {SLEEPS}}}\n")
+    words = f'Warning: No resource found to remove for project "{project.folder.name}".'
+    assert project.run("down").stderr == words + "\n"
+    project.up()
+    assert words not in project.run("down").stderr
+
+
+def test_many_who_come_and_go_always_find_or_make_a_supervisor(project):
+    """Each `run --rm` leaves an empty project, whose folder the supervisor takes away as it ends: meanwhile the next
+    has come for it."""
+    project.compose("services: {a: {image: 'debian:bookworm-slim'}}\n")
+    running = [project.popen("run", "--rm", "-T", "a", "echo", str(n), stdout=subprocess.PIPE) for n in range(3)]
+    for n in range(3, 24):
+        out, _ = running[0].communicate(timeout=60)
+        assert (running.pop(0).returncode, out) == (0, f"{n - 3}\n")
+        running.append(project.popen("run", "--rm", "-T", "a", "echo", str(n), stdout=subprocess.PIPE))
+    for each in running:
+        each.communicate(timeout=60)
+        assert each.returncode == 0
+    folder = project.folder.parent / "state" / "projects"
+    eventually(lambda: list(folder.iterdir()) == [])

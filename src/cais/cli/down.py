@@ -24,6 +24,7 @@ COMMAND = Command(
             'Remove named volumes declared in the "volumes" section of the Compose file and anonymous volumes '
             "attached to containers",
             "v",
+            also=("volume",),
         ),
     ),
 )
@@ -54,10 +55,13 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     left: tuple[str, ...] = ()
     if found is not None:
         left = _remove(options, found, services, seconds(given.number("timeout")), volumes=given.flag("volumes"))
+    removed = False
     if given.flag("volumes") and not given.args:
         from cais.engine.native.volumes import remove_volumes
 
-        remove_volumes(project, stack, [one.spec for one in found.instances] if found else ())
+        removed = remove_volumes(project, stack, [one.spec for one in found.instances] if found else ())
+    if found is None and not removed:
+        print(f'Warning: No resource found to remove for project "{project}".', file=sys.stderr)
     if left and not given.args:
         print(f"left running, not in the file: {', '.join(left)}; --remove-orphans removes them too", file=sys.stderr)
     return 0
@@ -70,7 +74,6 @@ def _remove(
     from cais.cli.bring import Shower, names_of, raise_failures
     from cais.engine.native.isolation import make_sandbox
     from cais.supervise.client import Client, await_end, snapshot
-    from cais.supervise.daemon import remove_home
 
     client = Client.ensure(found.project, make_sandbox)
     names = names_of(found.project, ((one.spec.id, one.spec.service) for one in found.instances))
@@ -81,5 +84,4 @@ def _remove(
     left = tuple(sorted({spec.service for spec in now.specs})) if now else ()
     if not left:
         await_end(found.home, 2.0)
-        remove_home(found.home)
     return left

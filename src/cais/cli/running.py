@@ -129,6 +129,6 @@ def say_gone(found: View | None) -> None:
 
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.gone))
     print(
-        f"supervisor gone since {when}, and with it all that ran in '{found.project}'; 'cais up -d' resumes",
+        f"supervisor gone, last seen {when}, and with it all that ran in '{found.project}'; 'cais up -d' resumes",
         file=sys.stderr,
     )

@@ -87,13 +87,14 @@ def failures(supervisor: Supervisor, failed: Sequence[tuple[Instance, str]], *, 
                 continue
         if cause.life.health == "unhealthy" and cause.life.health_log:
             why += f"; the last check said: {cause.life.health_log[-1] or '(nothing)'}"
+        log = tuple(last_lines(supervisor.home, spec.id, ORPHAN_LOG_LINES))
         out[spec.id] = Failure(
             id=spec.id,
             service=spec.service,
             what=f"start {instance.spec.service}",
             why=why,
             span=spec.span,
-            log=tuple(last_lines(supervisor.home, spec.id, ORPHAN_LOG_LINES)),
-            hint=f"'cais logs {spec.service}' shows all that it wrote",
+            log=log,
+            hint=f"'cais logs {spec.service}' shows all that it wrote" if log else "",
         )
     return tuple(out.values())

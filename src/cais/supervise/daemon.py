@@ -45,28 +45,22 @@ def _make_folders(home: Path) -> None:
 
 
 def remove_home(home: Path) -> None:
-    """After `down`: the project's folder, when nothing but empty folders is in it.
+    """The last act of a supervisor that leaves no instance behind: its folder, when but empty folders are in it.
 
-    Under its lock, so nobody starts a supervisor meanwhile; who waited for it sees that its file is gone (`ensure`).
+    Only for who holds the lock, so nobody starts another meanwhile; who waits for it sees that its file is gone, and
+    makes all anew (`ensure`).
     """
-    try:
-        lock = open_lock(home)
-    except (FileNotFoundError, NotADirectoryError):
+    if (home / "state.json").exists():
         return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for name in (*FOLDERS, "run/root", "run"):
+    with contextlib.suppress(OSError):  # of a full disk, or somebody is at work in it
+        for folder in (*(home / "anonymous").glob("*"), *(home / name for name in (*FOLDERS, "run/root", "run"))):
             with contextlib.suppress(OSError):
-                os.rmdir(home / name)
+                folder.rmdir()
         if (home / "supervisor.log").exists() and not os.path.getsize(home / "supervisor.log"):
             (home / "supervisor.log").unlink()
         if os.listdir(home) == ["lock"]:
             (home / "lock").unlink()
             home.rmdir()
-    except OSError:  # somebody is at work in it
-        return
-    finally:
-        os.close(lock)
 
 
 def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) -> socket.socket:
@@ -174,6 +168,7 @@ def _daemon(
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         _serve(home, project, factory, version, listener)
+        remove_home(home)
         status = 0
     except BaseException:
         import traceback

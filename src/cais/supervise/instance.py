@@ -341,6 +341,8 @@ class Instance:
         if not self.keep_volumes:
             for volume in self.spec.volumes:
                 remove_tree(Path(volume))
+                with contextlib.suppress(OSError):  # the folder of this instance's, when it was the last in it
+                    os.rmdir(os.path.dirname(volume))
 
     # -- health ---------------------------------------------------------------------------------------------------
 

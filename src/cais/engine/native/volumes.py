@@ -9,13 +9,16 @@ from cais.supervise.api import InstanceSpec
 from cais.supervise.state import remove_tree
 
 
-def remove_volumes(project: str, stack: Stack | None, specs: Iterable[InstanceSpec]) -> None:
-    """Those that the file names; without one, those that instances have. An external one belongs to somebody else."""
+def remove_volumes(project: str, stack: Stack | None, specs: Iterable[InstanceSpec]) -> bool:
+    """Those that the file names; without one, those that instances have. An external one belongs to somebody else.
+    Whether there was any."""
     home = state_folder("volumes")
     if stack is not None:
         names = {volume.name for volume in stack.volumes.values() if not volume.external}
     else:
         sources = [mount.source for spec in specs for mount in spec.root.mounts if mount.kind == "volume"]
         names = {source.rpartition("/")[2] for source in sources if source.startswith(f"{home}/{project}_")}
-    for place in [volume_folder(home, name) for name in sorted(names)]:
+    there = [place for name in sorted(names) if (place := volume_folder(home, name)).is_dir()]
+    for place in there:
         remove_tree(place)
+    return bool(there)
