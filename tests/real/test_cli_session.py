@@ -289,3 +289,60 @@ def test_exec_on_a_terminal_ends_when_asked_to_whatever_its_shell_ignores(shell:
     session.type(b"echo $((40+2))\n", b"42\r\n")
     os.kill(session.pid, signal.SIGTERM)
     assert session.end() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("flags", [["-T"], ["-d"]])
+def test_run_with_rm_leaves_nothing_when_it_cannot_start(shell: Project, flags: list[str]) -> None:
+    done = shell.run("run", "--rm", *flags, "shell", "no-such-program", check=False)
+    assert done.returncode == 1
+    assert "no-such-program: not found" in done.stderr
+    end = time.monotonic() + 20
+    while list(shell.ps()) != [f"{shell.folder.name}-shell-1"]:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_run_takes_variables_from_files_under_its_own(shell: Project) -> None:
+    shell.write("one", "A=file\nB='a b'\nexport C=${A}-${D}\nFROM_FILE=no\n")
+    shell.write("two", "B=late\nE=5\nALONE\n")
+    shell.write(".env", "ALONE=set\nOWN=dotenv\n")
+    words = ("-e", "D=4", "-e", "A=own", "-e", "OWN", "--env-from-file", "one", "--env-from-file", "./two")
+    done = shell.run("run", "--rm", "-T", *words, "shell", "sh", "-c", "echo $A,$B,$C,$D,$E,$FROM_FILE,$ALONE,$OWN")
+    assert done.stdout == "own,a b,own-4,4,5,no,set,dotenv\n"
+    missing = shell.run("run", "--rm", "--env-from-file", "none", "shell", "true", check=False)
+    assert missing.returncode == 2 and "none" in missing.stderr
+    shell.write("bad", "A=1\nB&C=2\n")
+    assert "bad:2:2:" in shell.run("run", "--rm", "--env-from-file", "bad", "shell", "true", check=False).stderr
+
+
+def test_run_can_take_orphans_away(shell: Project) -> None:
+    shell.write("compose.yaml", STACK.replace("shell:", "other:"))
+    shell.run("run", "--rm", "-T", "other", "true")
+    assert list(shell.ps()) == [f"{shell.folder.name}-shell-1"]
+    shell.run("run", "--rm", "-T", "--remove-orphans", "other", "true")
+    assert list(shell.ps()) == []
+
+
+@pytest.mark.parametrize("flags", [["--rm", "-T"], ["--rm"], ["-T"]])
+def test_an_interrupt_before_a_run_has_begun_ends_it(project: Project, flags: list[str]) -> None:
+    """It waits for `db`; nobody would know later that it goes on waiting, and then runs."""
+    project.compose("""
+        services:
+          db:
+            image: debian:bookworm
+            command: ["sleep", "1000"]
+            healthcheck: {test: ["CMD", "test", "-e", "/ready"], interval: 100ms, retries: 1000}
+            init: true
+          job: {image: "debian:bookworm", depends_on: {db: {condition: service_healthy}}}
+    """)
+    project.run("up", "-d", "db")
+    job = project.popen("run", *flags, "job", "sleep", "1000", stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    end = time.monotonic() + 20
+    while not any(row["Service"] == "job" for row in project.ps().values()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    job.send_signal(signal.SIGINT)
+    assert job.wait(timeout=20) == 130
+    project.exec("db", "touch", "/ready")
+    states = [row["State"] for row in project.ps().values() if row["Service"] == "job"]
+    assert states == ([] if "--rm" in flags else ["created"])

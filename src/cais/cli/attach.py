@@ -29,10 +29,11 @@ def wants_terminal() -> bool:
 
 class Signals:
     """Sends ours on to the process, from before it begins: one that came while it was being made would end this
-    command alone, and leave the process to itself. What comes early is kept until `begun`."""
+    command alone, and leave the process to itself. What comes early is kept until `begun`; with `give_up`, where the
+    process may have to wait for others, it is a KeyboardInterrupt."""
 
-    def __init__(self, client: Client) -> None:
-        self.client = client
+    def __init__(self, client: Client, *, give_up: bool = False) -> None:
+        self.client, self.give_up = client, give_up
         self.early: list[int] = []
         self._begun = False
         self._interrupts = 0
@@ -52,7 +53,7 @@ class Signals:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         self._interrupts += number == signal.SIGINT
-        if self._interrupts >= PATIENCE:
+        if self._interrupts >= PATIENCE or (self.give_up and not self._begun):
             raise KeyboardInterrupt
         if self._begun:
             self.client.forward(number)

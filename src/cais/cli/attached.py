@@ -169,15 +169,15 @@ class Attached:
         return INTERRUPTED
 
 
-def stop_gracefully(project: str, ids: Sequence[str], timeout: float | None) -> None:
-    """What ^C does: stop; a second ^C while they stop kills at once."""
+def stop_gracefully(project: str, ids: Sequence[str], timeout: float | None, verb: str = "stop") -> None:
+    """What ^C does: stop (or `remove`); a second ^C while they stop kills at once."""
     from cais.supervise.client import Client
 
     if not ids:
         return
     print("Gracefully stopping... (press Ctrl+C again to force)", file=sys.stderr)
     try:
-        _order(Client, project, ids, "stop", timeout)
+        _order(Client, project, ids, verb, timeout)
     except KeyboardInterrupt:
         _order(Client, project, ids, "kill", None)
 
@@ -187,7 +187,7 @@ def _order(client_class: type[Client], project: str, ids: Sequence[str], verb: s
     if client is None:
         return
     with client:
-        for event in client.command(verb, ids=tuple(ids), timeout=timeout):
+        for event in client.command(verb, ids=tuple(ids), timeout=timeout, force=True):
             if event.kind in ("stopped", "exited"):
                 os.write(2, f" {event.id} {event.kind}\n".encode())
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cais.cli.interrupt import interrupted_at_once
 from cais.cli.options import STRING, STRINGS, Command, Flag, Given, parse, usage_error
-from cais.cli.project import GlobalOptions, load_stack, make_progress
+from cais.cli.project import PULL, GlobalOptions, all_services, load_stack, make_progress
 from cais.diag.api import CaisError
 
 if TYPE_CHECKING:
@@ -30,21 +30,24 @@ COMMAND = Command(
         Flag("detach", "Run container in background and print container ID", "d"),
         Flag("entrypoint", "Override the entrypoint of the image", "", STRING),
         Flag("env", "Set environment variables", "e", STRINGS),
+        Flag("env-from-file", "Set environment variables from file", "", STRINGS),
         Flag("interactive", "Keep STDIN open even if not attached", "i", default="true"),
-        Flag("label", "Add or override a label", "l", STRINGS),
+        Flag("label", "Add or override a label", "l", STRINGS, also=("labels",)),
         Flag("name", "Assign a name to the container", "", STRING),
         Flag("no-deps", "Don't start linked services"),
-        Flag("no-tty", "Disable pseudo-TTY allocation (default: auto-detected)", "T"),
+        Flag("no-tty", "Disable pseudo-TTY allocation (default: auto-detected)", "T", also=("no-TTY",)),
         Flag("publish", "Publish a container's port(s) to the host", "p", STRINGS),
+        PULL,
         Flag("quiet", "Don't print anything to STDOUT", "q"),
         Flag("quiet-build", "Suppress progress output from the build process"),
         Flag("quiet-pull", "Pull without printing progress information"),
+        Flag("remove-orphans", "Remove containers for services not defined in the Compose file"),
         Flag("rm", "Automatically remove the container when it exits"),
         Flag("service-ports", "Run command with all service's ports enabled and mapped to the host", "P"),
         Flag("tty", "Allocate a pseudo-TTY", "t", hidden=True),
         Flag("use-aliases", "Use the service's network useAliases in the network(s) the container connects to"),
         Flag("user", "Run as specified username or uid", "u", STRING),
-        Flag("volume", "Bind mount a volume", "v", STRINGS),
+        Flag("volume", "Bind mount a volume", "v", STRINGS, also=("volumes",)),
         Flag("workdir", "Working directory inside the container", "w", STRING),
     ),
     interspersed=False,
@@ -74,22 +77,29 @@ class _Run:
         self.terminal = not plain and given.flag("tty", default=True) and wants_terminal()
 
     def run(self) -> int:
-        from cais.cli.attach import attend
+        from contextlib import ExitStack
+
+        from cais.cli.attach import Signals, attend
 
         given = self.given
         quiet = given.flag("quiet") or given.flag("quiet-pull")
         options = self.options._replace(progress="quiet") if quiet else self.options
-        with make_progress(options, "") as progress:
-            with interrupted_at_once("nothing was started"):
-                specs, spec, networks = self._prepare(progress)
-            if self.options.dry_run or given.flag("dry-run"):
-                for one in specs.instances:
-                    print(f"start {one.id}")
-                print(f"run {spec.id}: {' '.join(spec.process.argv)}")
-                return 0
-            client = self._dependencies(progress, specs)
-            began = self._begin(client, progress, spec, networks)
-        with client:
+        with ExitStack() as session:
+            with make_progress(options, "") as progress:
+                with interrupted_at_once("nothing was started"):
+                    specs, spec, networks = self._prepare(progress)
+                if self.options.dry_run or given.flag("dry-run"):
+                    for one in specs.instances:
+                        print(f"start {one.id}")
+                    print(f"run {spec.id}: {' '.join(spec.process.argv)}")
+                    return 0
+                client = session.enter_context(self._dependencies(progress, specs))
+                signals = session.enter_context(Signals(client, give_up=True))
+                try:
+                    began = self._begin(client, progress, spec, networks)
+                    signals.begun()
+                except KeyboardInterrupt:
+                    return self._give_up(client, spec)
             if not began:
                 return self._refused(client)
             if self.detached:
@@ -198,7 +208,9 @@ class _Run:
 
         name = given.text("name") or f"{stack.name}-{service.name}-run-{os.urandom(6).hex()}"
         spec = instance(stack, service, 1, self._image(images), places_of(stack.name), {}, id=name, oneoff=True)
-        own = environment(given.texts("env"))
+        own = environment(given.texts("env"), stack.environment)
+        for path in given.texts("env-from-file"):
+            own = {**_from_file(path, own, stack.environment), **own}
         if self.terminal:
             own = {"TERM": os.environ.get("TERM") or "xterm", **own}
         spec = replace(
@@ -238,12 +250,14 @@ class _Run:
         from cais.supervise.client import Client
         from cais.supervise.messages import ApplyOptions
 
+        orphans = self.given.flag("remove-orphans")
         client = Client.ensure(self.stack.name, make_sandbox)
-        if not before.instances:
+        if not before.instances and not orphans:
             return client
+        options = ApplyOptions(remove_orphans=orphans, services=all_services(self.options) if orphans else ())
         shower = Shower(progress, names_of(self.stack.name, [(one.id, one.service) for one in before.instances]))
         with client:
-            shower.show(event for event in client.apply(before, ApplyOptions()) if event.kind != "running")
+            shower.show(event for event in client.apply(before, options) if event.kind != "running")
             raise_failures(client.done)
         return Client.ensure(self.stack.name, make_sandbox)
 
@@ -277,6 +291,14 @@ class _Run:
                 case Done():
                     return self.detached and not message.exit_code
 
+    def _give_up(self, client: Client, spec: InstanceSpec) -> int:
+        """^C before it was there: whether it waits for others, is being made or has just begun, it is not to run."""
+        from cais.cli.attached import INTERRUPTED, stop_gracefully
+
+        client.close()  # a request that has not been looked at yet is not carried out then
+        stop_gracefully(self.stack.name, [spec.id], None, verb="remove" if spec.remove_on_exit else "stop")
+        return INTERRUPTED
+
     def _descriptors(self) -> list[int]:
         if self.terminal or self.detached:
             return []
@@ -289,6 +311,27 @@ class _Run:
 
         raise_failures(client.done)
         return client.done.exit_code
+
+
+def _from_file(path: str, known: Mapping[str, str], around: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a file, read as Compose reads one; a name without a value takes the project's."""
+    from cais.load.interpolate import Substitution, TemplateError
+    from cais.source.files import Unreadable, read_text
+    from cais.source.formats import env
+
+    def expand(value: str, seen: dict[str, str]) -> str:
+        return Substitution(lambda name: known.get(name, seen.get(name))).replace(value)
+
+    try:
+        found = env.read(read_text(os.path.abspath(path)), expand)
+    except Unreadable as error:
+        raise CaisError(f"cannot read --env-from-file {path}: {error.reason}", exit_code=2) from error
+    except env.EnvFault as error:
+        raise CaisError(f"{path}:{error.line + 1}:{error.column + 1}: {error.message}", exit_code=2) from error
+    except TemplateError as error:
+        raise CaisError(f"{path}: {error.message}", hint=error.hint, exit_code=2) from error
+    given = {one.name: around.get(one.name) if one.value is None else one.value for one in found}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _pair(text: str) -> tuple[str, str]:

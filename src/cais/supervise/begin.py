@@ -47,6 +47,9 @@ async def execute(supervisor: Supervisor, connection: Connection, request: Exec,
 async def run(supervisor: Supervisor, connection: Connection, request: Run, fds: list[int]) -> Done:
     spec = request.spec
     async with supervisor.change_lock:
+        if connection.closed:  # given up while another command was being carried out
+            _close(fds)
+            return Done(exit_code=1, error="nobody waits for it any more")
         if spec.id in supervisor.instances:
             _close(fds)
             return Done(exit_code=1, error=f"the name {spec.id} is taken", hint="choose another with --name")

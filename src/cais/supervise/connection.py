@@ -31,9 +31,13 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(sock.fileno(), self._readable)
 
+    @property
+    def closed(self) -> bool:
+        return self._sock.fileno() < 0
+
     def send(self, message: Reply, fds: list[int] | None = None) -> None:
         """Owns `fds` from now on."""
-        if self._sock.fileno() < 0:
+        if self.closed:
             self._drop(fds or [])
             return
         frame = encode(message, len(fds or ()))
@@ -85,7 +89,7 @@ class Connection:
             self._on_request(self, request, fds)
 
     def close(self) -> None:
-        if self._sock.fileno() < 0:
+        if self.closed:
             return
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())

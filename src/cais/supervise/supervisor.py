@@ -137,6 +137,8 @@ class Supervisor:
             self.networks = {network.name: network for network in state.networks}
             for kept in state.instances:
                 if kept.spec.oneoff and kept.spec.remove_on_exit:
+                    for volume in kept.spec.volumes:
+                        remove_tree(Path(volume).parent)
                     continue
                 instance = Instance(self, kept.spec)
                 instance.restore(kept.state)
@@ -225,7 +227,8 @@ class Supervisor:
         )
         for watcher in tuple(self._watchers):  # one whose client has gone leaves the set as it is told
             watcher.send(Told(event=event))
-        if kind == "exited" and life.spec.remove_on_exit and life.phase == "exited":
+        over = kind == "failed" or (kind == "exited" and life.phase == "exited")
+        if over and life.spec.remove_on_exit:
             instance.keep_volumes = False
             asyncio.get_running_loop().call_soon(instance.feed, machine.Stop(then="gone"))
 

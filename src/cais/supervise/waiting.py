@@ -92,10 +92,11 @@ def arrived(life: Life, now: float, *, wait: bool) -> tuple[bool, str]:
 
     Unlike Compose, a one-shot that ended well counts as there.
     """
-    if life.error and life.phase in ("created", "exited", "dead"):
+    if life.error and life.phase in ("created", "exited", "dead", "removing"):
         return False, life.error
     if life.phase == "removing":
-        return False, "another command removed it"
+        ended = life.spec.remove_on_exit and life.run > 0  # `run --rm`: it was there, and its end took it away
+        return ended, "" if ended else "another command removed it"
     if life.crash_looping:
         return False, f"it keeps crashing: {life.crashes} times in a row, last exit code {life.exit_code}"
     if life.phase == "exited" and life.run:
