@@ -117,3 +117,30 @@ def test_a_bad_configuration_is_shown(project):
     done = project.run("up", "-d", "--wait", check=False)
     assert done.returncode == 1
     assert 'unknown directive "listn"' in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "image, more",
+    [
+        ("nginx:alpine", "tmpfs: [/var/cache/nginx, /var/run]"),
+        ("nginx", "tmpfs: [/var/cache/nginx, /run]\n    entrypoint: [nginx, '-g', 'daemon off;']"),
+        ("nginx:1.22", "tmpfs: [/var/cache/nginx, /run]\n    volumes: ['./own.conf:/etc/nginx/nginx.conf:ro']"),
+        ("nginx", "tmpfs: ['/var/cache/nginx:mode=1777', '/run:mode=1777']\n    user: '101:101'\n    cap_drop: [ALL]"),
+    ],
+)
+def test_a_read_only_root_with_the_image_s_writable_folders(project, image, more):
+    project.write(
+        "own.conf",
+        "pid /var/run/nginx.pid;\nevents {}\nhttp { server { listen 80; client_body_in_file_only on;\n"
+        "location / { root /usr/share/nginx/html; } location /take { proxy_pass http://127.0.0.1/; } } }\n",
+    )
+    compose(project, f"read_only: true\n    {more}", image=image)
+    project.up()
+    assert "Welcome to nginx!" in get(project)
+    made = project.exec("web", "sh", "-c", "cat /var/run/nginx.pid; ls /var/cache/nginx").stdout.split()
+    assert made == ["1", "client_temp", "fastcgi_temp", "proxy_temp", "scgi_temp", "uwsgi_temp"]
+    if "own.conf" in more:
+        said = project.exec(
+            "web", "sh", "-c", "curl -s -o /dev/null -d body 127.0.0.1/take; cat /var/cache/nginx/client_temp/*"
+        )
+        assert said.stdout == "body"

@@ -17,6 +17,14 @@ CARD = Card(
     versions="every 1.x, as 1.26 (1.22 and older as 1.22; `-alpine` too)",
 )
 
+# Debian's name below /var/lib/nginx, and the official image's below /var/cache/nginx: `--http-*-temp-path` of both.
+_TEMPORARY = (
+    ("body", "client_temp"),
+    ("proxy", "proxy_temp"),
+    ("fastcgi", "fastcgi_temp"),
+    ("uwsgi", "uwsgi_temp"),
+    ("scgi", "scgi_temp"),
+)
 _SCRIPTS = (
     ("10-listen-on-ipv6-by-default.sh", "ipv6.sh"),
     ("15-local-resolvers.envsh", "resolvers.envsh"),
@@ -69,13 +77,16 @@ def recipe(ref: ImageRef, service: Service | None) -> Recipe:
             FileIn("/usr/share/nginx/default.conf", default),
             FileIn("/usr/share/nginx/html/index.html", _text("index.html")),
             FileIn("/usr/share/nginx/html/50x.html", _text("50x.html")),
+            FileIn("/usr/local/sbin/nginx", _text("nginx.sh"), 0o755),
             DirIn("/var/cache/nginx", 0o755, 101, 101),
+            *(DirIn(f"/var/cache/nginx/{name}", 0o700, 101) for _, name in _TEMPORARY),
             DirIn("/var/log/nginx"),
             DirIn("/var/lib/nginx", 0o755, 101, 101),
         ),
         links=(
             ("/var/log/nginx/access.log", "/dev/stdout"),
             ("/var/log/nginx/error.log", "/dev/stderr"),
+            *((f"/var/lib/nginx/{debian}", f"/var/cache/nginx/{name}") for debian, name in _TEMPORARY),
             ("/etc/nginx/modules", "/usr/lib/nginx/modules"),
         ),
         users=(User("nginx", 101, 101),),
