@@ -265,3 +265,18 @@ def test_a_port_that_another_project_publishes_names_that_project(project, tmp_p
         other.run("down", "--timeout", "1", check=False)
     assert done.returncode == 1
     assert f"'{project.folder.name}'" in done.stderr and "cais-border" not in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+def test_a_state_folder_without_room_ends_in_a_stack_or_a_message(project, small_disk):
+    """Not in supervisors that are started for ever because each ends at once."""
+    project.env["CAIS_STATE"] = str(small_disk / "state")
+    project.compose("services: {box: {image: 'debian:bookworm-slim', command: [sleep, '1000']}}\n")
+    with pytest.raises(OSError), open(small_disk / "fill", "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    try:
+        done = project.run("up", "-d", check=False, timeout=60)
+        assert done.returncode == 0 or "No space left" in done.stderr, done.stderr
+    finally:
+        project.run("down", check=False)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from cais.supervise.supervisor import SandboxFactory
 
 
+TRIES = 50  # so often a supervisor may end just as it is met
 GONE, GONE_HINT = "the supervisor is gone", "'cais ps' shows what is left"
 
 
@@ -61,7 +62,7 @@ class Client:
         from cais.supervise.connect import reach
 
         home = project_home(project)
-        for _ in range(50):
+        for _ in range(TRIES):
             sock = reach(home)
             if sock is None:
                 return None
@@ -76,9 +77,13 @@ class Client:
         from cais.supervise.daemon import ensure, prepare_home
 
         home = prepare_home(project)
-        while True:
+        for _ in range(TRIES):
             if client := cls._greet(ensure(home, project, factory, __version__), home):
                 return client
+        raise CaisError(
+            f"cannot talk to a supervisor of {project}: each one that is started ends at once",
+            hint=f"look at {home / 'supervisor.log'}, and whether its disk is full",
+        )
 
     @classmethod
     def on(cls, sock: socket.socket, project: str) -> "Client | None":

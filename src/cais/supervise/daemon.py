@@ -90,8 +90,11 @@ def ensure(home: Path, project: str, factory: "SandboxFactory", version: str) ->
             _make_folders(home)
             if not _is_at(home / "lock", lock):
                 continue
-            listener = _first_listen(home)
-            _fork(home, project, factory, version, lock, listener)
+            log = _open_log(home)
+            try:
+                _fork(home, project, factory, version, lock, _first_listen(home), log)
+            finally:
+                os.close(log)
         finally:
             os.close(lock)
 
@@ -102,6 +105,16 @@ def _is_at(path: Path, fd: int) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(fd))
     except FileNotFoundError:
         return False
+
+
+def _open_log(home: Path) -> int:
+    try:
+        return os.open(home / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CaisError(
+            f"cannot write {home / 'supervisor.log'}: {(error.strerror or '').lower()}",
+            hint="make room, or let CAIS_STATE name another folder",
+        ) from error
 
 
 def _first_listen(home: Path) -> socket.socket:
@@ -129,7 +142,7 @@ def listen(home: Path) -> socket.socket:
 
 
 def _fork(
-    home: Path, project: str, factory: "SandboxFactory", version: str, lock: int, listener: socket.socket
+    home: Path, project: str, factory: "SandboxFactory", version: str, lock: int, listener: socket.socket, log: int
 ) -> None:
     """Double fork, setsid: the daemon is nobody's child and has no terminal (daemon(7))."""
     sys.stdout.flush()
@@ -141,7 +154,7 @@ def _fork(
         try:
             os.setsid()
             if os.fork() == 0:
-                _daemon(home, project, factory, version, lock, listener)
+                _daemon(home, project, factory, version, lock, listener, log)
             status = 0
         except BaseException as error:
             os.write(2, f"cais: the supervisor could not start: {error}\n".encode())
@@ -153,7 +166,7 @@ def _fork(
 
 
 def _daemon(
-    home: Path, project: str, factory: "SandboxFactory", version: str, lock: int, listener: socket.socket
+    home: Path, project: str, factory: "SandboxFactory", version: str, lock: int, listener: socket.socket, log: int
 ) -> None:
     from cais.sandbox import kernel
 
@@ -164,9 +177,10 @@ def _daemon(
         kernel.scrub_environment(f"cais-supervisor {project}")
         os.umask(0o077)
         os.chdir("/")
-        _only(home, {lock, listener.fileno()})
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        _only({lock, listener.fileno()}, log)
+        with contextlib.suppress(OSError):  # of a full disk: it only names us to people
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         _serve(home, project, factory, version, listener)
         remove_home(home)
         status = 0
@@ -178,11 +192,10 @@ def _daemon(
         os._exit(status)
 
 
-def _only(home: Path, keep: set[int]) -> None:
+def _only(keep: set[int], log: int) -> None:
     """Close what the command had open; stdin and stdout are /dev/null, stderr is the supervisor's log."""
     import signal
 
-    log = os.open(home / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     null = os.open("/dev/null", os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
