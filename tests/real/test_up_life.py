@@ -408,3 +408,19 @@ def test_many_who_come_and_go_always_find_or_make_a_supervisor(project):
         assert each.returncode == 0
     folder = project.folder.parent / "state" / "projects"
     eventually(lambda: list(folder.iterdir()) == [])
+
+
+def test_two_ups_that_want_different_things_leave_what_the_last_one_wants(project):
+    """One takes away what the other waits for; that other fails, and does not undo what it has not lost."""
+    slow = "healthcheck: {test: [CMD, test, -e, /ready], interval: 100ms, start_period: 60s, start_interval: 100ms}"
+    project.compose(f"services: {{a: {{{BOX}, command: [sleep, '1000'], {slow}}}}}\n")
+    one = project.popen("up", "-d", "--wait", "--scale", "a=2", stderr=subprocess.PIPE)
+    name = project.folder.name
+    eventually(lambda: [row["State"] for row in project.ps().values()] == ["running", "running"])
+    two = project.popen("up", "-d", "--wait", stderr=subprocess.PIPE)
+    _, err = one.communicate(timeout=60)
+    assert (one.returncode, "another command removed it" in err) == (1, True), err
+    project.exec("a", "touch", "/ready")
+    _, err = two.communicate(timeout=60)
+    assert two.returncode == 0, err
+    assert {row["Name"]: row["State"] for row in project.ps().values()} == {f"{name}-a-1": "running"}

@@ -13,6 +13,7 @@ from cais.supervise.command import remove, stop
 from cais.supervise.diff import diff
 from cais.supervise.instance import Instance
 from cais.supervise.messages import ApplyOptions, Done
+from cais.supervise.waiting import REMOVED, STOPPED
 
 if TYPE_CHECKING:
     from cais.supervise.supervisor import Supervisor
@@ -58,7 +59,7 @@ async def apply(supervisor: Supervisor, desired: Desired, options: ApplyOptions)
     )
     if not done.exit_code:
         supervisor.chores.take(desired.chores)
-    else:
+    elif not done.failures or any(failure.why not in (STOPPED, REMOVED) for failure in done.failures):
         await stop(supervisor, [i for i in starting if i.spec.id not in before], "rest", options.stop_timeout)
     return Done(
         exit_code=done.exit_code,

@@ -10,6 +10,9 @@ from typing import NamedTuple
 from cais.supervise.api import Dependency
 from cais.supervise.machine import Life
 
+# Why a command waits in vain when a later one has decided otherwise.
+STOPPED, REMOVED = "another command stopped it", "another command removed it"
+
 
 class Verdict(NamedTuple):
     """`met`, or what it waits for, or why that will never come. `warnings`: an optional dependency failed."""
@@ -96,15 +99,15 @@ def arrived(life: Life, now: float, *, wait: bool) -> tuple[bool, str]:
         return False, life.error
     if life.phase == "removing":
         ended = life.spec.remove_on_exit and life.run > 0  # `run --rm`: it was there, and its end took it away
-        return ended, "" if ended else "another command removed it"
+        return ended, "" if ended else REMOVED
     if life.crash_looping:
         return False, f"it keeps crashing: {life.crashes} times in a row, last exit code {life.exit_code}"
     if life.phase == "exited" and life.run:
         if wait and (life.exit_code or life.goal == "rest"):
-            return False, f"it exited ({life.exit_code})" if life.goal == "run" else "another command stopped it"
+            return False, f"it exited ({life.exit_code})" if life.goal == "run" else STOPPED
         return True, ""
     if life.phase == "created":
-        return False, "another command stopped it"
+        return False, STOPPED
     if life.phase != "running":
         return life.phase == "restarting" and not wait, ""
     if not wait:
