@@ -227,6 +227,8 @@ def test_run_starts_what_the_service_depends_on(project: Project) -> None:
 
 def test_run_takes_entrypoint_volume_user_and_ports(shell: Project, free_port: int) -> None:
     shell.write("given/note", "hello\n")
+    shell.run("run", "--rm", "-T", "-v", "./made/here:/mnt", "shell", "touch", "/mnt/it")
+    assert (shell.folder / "made/here/it").exists()
     words = ("--entrypoint", "cat -n", "-v", "./given:/mnt:ro", "-w", "/mnt", "-u", "nobody", "-e", "X=1")
     assert shell.run("run", "--rm", "-T", *words, "shell", "note").stdout.split() == ["1", "hello"]
     web = '  web: {image: "python:3.11", command: ["python3", "-m", "http.server", "80"], init: true}'

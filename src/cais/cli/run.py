@@ -235,7 +235,7 @@ class _Run:
             raise Faults([one for one in faults if one.code != "no-healthcheck"] or faults)
         for warning in warnings(stack, service):
             progress.note(f"{warning.span}: warning: {warning.message}")
-        make_places(stack, alone)
+        make_places([service], alone)
         return before, spec, replace(alone, instances=())
 
     def _image(self, images: dict[str, Image]) -> Image:

@@ -252,10 +252,10 @@ def _port_span(stack: Stack, name: str, port: PortSpec) -> Span | None:
     return service.span
 
 
-def make_places(stack: Stack, desired: Desired) -> None:
+def make_places(services: Iterable[Service], desired: Desired) -> None:
     """The host side of mounts: bind folders as Docker makes them, volumes' folders. Raises CaisError."""
     try:
-        _make_places(stack, desired)
+        _make_places(services, desired)
     except OSError as error:
         raise CaisError(
             f"cannot make {error.filename}, which a service mounts: {error.strerror}",
@@ -263,17 +263,12 @@ def make_places(stack: Stack, desired: Desired) -> None:
         ) from error
 
 
-def _make_places(stack: Stack, desired: Desired) -> None:
+def _make_places(services: Iterable[Service], desired: Desired) -> None:
     from pathlib import Path
 
     from cais.paths import private_dir
 
-    asked = {
-        volume.source: volume
-        for service in stack.services.values()
-        for volume in service.volumes
-        if volume.type == "bind"
-    }
+    asked = {volume.source: volume for service in services for volume in service.volumes if volume.type == "bind"}
     for spec in desired.instances:
         for mount in spec.root.mounts:
             if mount.kind == "volume" and mount.source not in spec.volumes:

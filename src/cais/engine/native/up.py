@@ -101,7 +101,7 @@ def specify(
     faults = preflight(stack, services, result, states)
     if faults:
         raise Faults(faults)
-    make_places(stack, result)
+    make_places(stack.services.values(), result)
     said = {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])}
     warned = {s.name: found for s in services if (found := warnings(stack, s))}
     return Wanted(result, said, tuple(external_networks(stack, services)), warned)
