@@ -111,6 +111,14 @@ def test_workers_are_not_the_master_s_user_and_quit_ends_with_zero(project):
     assert "gracefully shutting down" in project.run("logs", "web").stdout
 
 
+def test_a_shell_s_command_starts_it_and_reload_reaches_it(project):
+    compose(project, """command: [sh, -c, "exec nginx -g 'daemon off;'"]""")
+    project.up()
+    project.exec("web", "nginx", "-t")
+    project.exec("web", "nginx", "-s", "reload")
+    assert "Welcome to nginx!" in get(project)
+
+
 def test_a_bad_configuration_is_shown(project):
     project.write("bad.conf", "server { listn 80; }\n")
     compose(project, "volumes: ['./bad.conf:/etc/nginx/conf.d/bad.conf:ro']")

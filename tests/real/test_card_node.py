@@ -46,6 +46,7 @@ def test_corepack_is_there_and_knows_the_registry_s_keys_of_today(tag: str) -> N
         "sh",
         "-ec",
         "grep -rl SHA256:DhQ8wR5APBvFHLF /usr/local/lib/node_modules/corepack/dist/lib | wc -l; "
-        "corepack enable; readlink /usr/local/bin/pnpm; npm install --silent -g corepack@0.34.6; corepack --version",
+        "corepack enable; readlink /usr/local/bin/pnpm; readlink /usr/local/bin/corepack",
     ).stdout.split()
-    assert said == ["1", "../lib/node_modules/corepack/dist/pnpm.js", "0.34.6"]
+    # The link of npm's own making: then `npm install -g corepack` may replace it.
+    assert said == ["1", "../lib/node_modules/corepack/dist/pnpm.js", "../lib/node_modules/corepack/dist/corepack.js"]

@@ -32,14 +32,6 @@ if [[ ${1-} == nginx || ${1-} == nginx-debug ]]; then
     else
         say "$0: No files found in /docker-entrypoint.d/, skipping configuration"
     fi
-    # A master that is root gives its workers another user; with one mapped uid (an ordinary user's sandbox) it cannot.
-    # There the whole server is nginx's, as in nginx-unprivileged; ports below 1024 are free in a container.
-    if ((EUID == 0)); then
-        uid=$(id -u nginx) gid=$(id -g nginx)
-        if ! setpriv --reuid "$uid" --regid "$gid" --clear-groups true 2>/dev/null; then
-            exec unshare --user --map-user="$uid" --map-group="$gid" "$@"
-        fi
-    fi
 fi
 
 exec "$@"
