@@ -188,6 +188,81 @@ def test_a_volume_is_not_filled_through_a_link_to_what_the_sandbox_has_open(tmp_
     assert os.listdir(volume) == []
 
 
+def up_to(path: Path) -> str:
+    """A link's text that leads to a path of the host where `..` leads out of the root."""
+    return "../../../../../.." + str(path)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Path:
+    folder = tmp_path / "host"
+    folder.mkdir()
+    (folder / "key").write_text("the host's")
+    (folder / "passwd").write_text("ghost:x:0:0::/:/bin/sh\n")
+    return folder
+
+
+@pytest.mark.parametrize("init", [False, True], ids=["starter", "stack init"])
+def test_no_dots_of_an_image_lead_to_the_host(tmp_path: Path, host: Path, init: bool) -> None:
+    bound, image, passwd = tmp_path / "bound", tmp_path / "image", tmp_path / "passwd image"
+    for folder in (
+        bound,
+        image / "etc",
+        image / "srv/inside",
+        image / "opt/app",
+        image / "usr2/local/bin",
+        passwd / "etc",
+    ):
+        folder.mkdir(parents=True)
+    (bound / "file").write_text("bound")
+    (image / "made").symlink_to(up_to(host))
+    (image / "target").symlink_to("../srv")
+    (image / "opt/app/run").write_text("#!/bin/sh\necho ran\n")
+    (image / "opt/app/run").chmod(0o755)
+    (image / "usr2/local/bin/run").symlink_to("../../../../opt/app/run")
+    (passwd / "etc/passwd").symlink_to(up_to(host / "passwd"))
+
+    async def run() -> None:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web", Mount(kind="bind", source=str(bound), target="/target/inside"))
+            root = Root(layers=(str(image), *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            seen = await stack.output("pwd; cat /srv/inside/file", root=root, cwd="/made/by us", init=init)
+            assert seen == f"{host}/by us\nbound"
+            env = {"PATH": "/usr2/local/bin:/usr/bin:/bin"}
+            assert await stack.output("run", root=root, env=env, init=init) == "ran\n"
+            await stack.start("app", "run", root=root, env=env, init=init)
+            assert await stack.ended("app") == 0
+            other = Root(layers=(str(passwd), *plain.layers), upper=plain.upper, mounts=plain.mounts[:1])
+            with pytest.raises(Refused, match="no matching entries"):
+                await stack.output("true", root=other, user="ghost", init=init)
+
+    asyncio.run(run())
+    assert sorted(os.listdir(host)) == ["key", "passwd"]
+
+
+def test_no_volume_is_filled_with_what_is_the_hosts(tmp_path: Path, host: Path) -> None:
+    volume, outer, inner, image = (tmp_path / name for name in ("volume", "outer", "inner", "image"))
+    for folder in (volume, outer, inner, image):
+        folder.mkdir()
+    (image / "data").symlink_to(up_to(host))
+    (outer / "cache").symlink_to(up_to(host))  # as a service that was broken into leaves it in its volume
+
+    async def run() -> None:
+        async with Stack(tmp_path) as stack:
+            plain = stack.root("web", Mount(kind="volume", source=str(volume), target="/data", populate=True))
+            root = Root(layers=(str(image), *plain.layers), upper=plain.upper, mounts=plain.mounts)
+            await stack.output("echo own > /data/file", root=root)
+            nested = stack.root(
+                "nested",
+                Mount(kind="volume", source=str(outer), target="/data"),
+                Mount(kind="volume", source=str(inner), target="/data/cache", populate=True),
+            )
+            await stack.output("echo own > /data/cache/file", root=nested)
+
+    asyncio.run(run())
+    assert os.listdir(volume) == ["file"] and os.listdir(inner) == ["file"]
+
+
 def test_a_copy_into_a_volume_that_was_cut_off_is_done_again(tmp_path: Path) -> None:
     volume, image = tmp_path / "volume", tmp_path / "image"
     volume.mkdir()

@@ -42,7 +42,7 @@ def test_numbers_work_without_any_passwd(tmp_path: Path) -> None:
 
 
 def named(**fields: object) -> set[str]:
-    return {CAPABILITIES[at] for at in users.capabilities(Process(argv=(), **fields), 40)}  # type: ignore[arg-type]
+    return {CAPABILITIES[at] for at in users.capabilities(Process(argv=(), **fields), (1 << 41) - 1)}  # type: ignore[arg-type]
 
 
 def test_capabilities_are_dockers_then_added_and_dropped() -> None:
@@ -52,3 +52,11 @@ def test_capabilities_are_dockers_then_added_and_dropped() -> None:
     assert named(cap_add=("all",), cap_drop=("sys_admin",)) == set(CAPABILITIES) - {"SYS_ADMIN"}
     assert named(cap_drop=("MKNOD",)) == set(users.DEFAULT_CAPABILITIES) - {"MKNOD"}
     assert named(privileged=True, cap_drop=("ALL",)) == set(CAPABILITIES)
+
+
+def test_what_not_even_root_has_is_not_given_and_not_promised() -> None:
+    without = ((1 << 41) - 1) & ~(1 << CAPABILITIES.index("SYS_RESOURCE"))
+    all_but = users.capabilities(Process(argv=(), privileged=True), without)
+    assert {CAPABILITIES[at] for at in all_but} == set(CAPABILITIES) - {"SYS_RESOURCE"}
+    with pytest.raises(Refused, match="SYS_RESOURCE"):
+        users.capabilities(Process(argv=(), cap_add=("sys_resource",)), without)

@@ -42,7 +42,6 @@ class Mount(Struct, frozen=True, kw_only=True):
     uid: int = 0
     gid: int = 0
     content: bytes = b""
-    propagation: str = "rprivate"
 
 
 class Root(Struct, frozen=True, kw_only=True):

@@ -125,6 +125,7 @@ class Init:
             mount_point=mount_point,
             nofile=nofile,
             last_capability=kernel.last_capability(),
+            capabilities=kernel.own_capabilities(),
             masked=masked_here(),
         )
         self.own_pid_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)

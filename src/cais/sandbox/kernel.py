@@ -21,7 +21,6 @@ _python = ctypes.pythonapi
 # clone(2), unshare(2), setns(2)
 CLONE_PARENT = 0x00008000
 CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
 CLONE_NEWUTS = 0x04000000
 CLONE_NEWIPC = 0x08000000
 CLONE_NEWUSER = 0x10000000
@@ -35,16 +34,19 @@ MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
-MS_MOVE = 0x2000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MNT_DETACH = 2  # umount2(2)
 
-# mount_setattr(2), openat2(2)
+# open_tree(2), move_mount(2), mount_setattr(2), openat2(2)
+OPEN_TREE_CLONE = 1
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+MOVE_MOUNT_T_SYMLINKS = 0x10
 MOUNT_ATTR_RDONLY = 0x1
 MOUNT_ATTR_NOSUID = 0x2
 MOUNT_ATTR_NODEV = 0x4
+MOUNT_ATTR_NOEXEC = 0x8
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
@@ -63,8 +65,6 @@ SECCOMP_MODE_FILTER = 2
 TIOCSCTTY = 0x540E
 TIOCSPTLCK = 0x40045431
 TIOCGPTPEER = 0x5441
-
-OVERLAYFS_SUPER_MAGIC = 0x794C7630  # statfs(2)
 
 # capabilities(7), in the order of linux/capability.h
 CAPABILITIES = [
@@ -117,6 +117,11 @@ _NR = {
     "rt_sigaction": 134 if _ARM else 13,
     "pivot_root": 41 if _ARM else 155,
     "keyctl": 219 if _ARM else 250,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
     "close_range": 436,
     "openat2": 437,
     "mount_setattr": 442,
@@ -224,23 +229,41 @@ def pivot_root(new: str, old: str) -> None:
     _syscall("pivot_root", os.fsencode(new), os.fsencode(old))
 
 
-def mount_setattr(target: str, add: int, *, recursive: bool) -> None:
-    """mount_setattr(2), Linux 5.12: the one call that reaches the mounts below `target` too."""
-    attributes = ctypes.create_string_buffer(struct.pack("QQQQ", add, 0, 0, 0))
-    flags = AT_RECURSIVE if recursive else 0
+def clone_mount(path: str, *, recursive: bool, at: int = AT_FDCWD) -> int:
+    """open_tree(2), Linux 5.2: a copy of the mount, in no tree; `..` does not lead out of it. "" is `at` itself."""
+    flags = OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+    return _syscall("open_tree", ctypes.c_int(at), os.fsencode(path), ctypes.c_uint(flags))
+
+
+def make_mount(kind: str, attributes: int) -> int:
+    """fsopen(2), fsconfig(2), fsmount(2): a new file system, in no tree yet."""
+    context = _syscall("fsopen", kind.encode(), ctypes.c_uint(1))  # FSOPEN_CLOEXEC
+    set_string, create, nothing = ctypes.c_uint(1), ctypes.c_uint(6), ctypes.c_int(0)  # FSCONFIG_SET_STRING, CMD_CREATE
     try:
-        _syscall(
-            "mount_setattr",
-            ctypes.c_int(AT_FDCWD),
-            os.fsencode(target),
-            ctypes.c_uint(flags),
-            attributes,
-            ctypes.c_size_t(32),
-        )
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-        mount(None, target, None, MS_REMOUNT | MS_BIND | add)  # the three attributes have the values of their MS_ flags
+        _syscall("fsconfig", ctypes.c_int(context), set_string, b"source", kind.encode(), nothing)
+        _syscall("fsconfig", ctypes.c_int(context), create, None, None, nothing)
+        return _syscall("fsmount", ctypes.c_int(context), ctypes.c_uint(1), ctypes.c_uint(attributes))
+    finally:
+        os.close(context)
+
+
+def attach(tree: int, target: str, add: int = 0, *, recursive: bool = False) -> None:
+    """move_mount(2): what is in no tree, at `target`. `add` are MOUNT_ATTR flags, with `recursive` for the mounts below
+    it too; mount_setattr(2) sets them, Linux 5.12, and before that only those of the mount itself can be."""
+    late = False
+    if add:
+        attributes = ctypes.create_string_buffer(struct.pack("QQQQ", add, 0, 0, 0))
+        flags = ctypes.c_uint(AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0))
+        try:
+            _syscall("mount_setattr", ctypes.c_int(tree), b"", flags, attributes, ctypes.c_size_t(32))
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            late = True
+    flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)
+    _syscall("move_mount", ctypes.c_int(tree), b"", ctypes.c_int(AT_FDCWD), os.fsencode(target), flags)
+    if late:
+        mount(None, target, None, MS_REMOUNT | MS_BIND | add)  # these attributes have the values of their MS_ flags
 
 
 def open_beneath(root: int, path: str, flags: int) -> int:
@@ -296,6 +319,12 @@ def close_from(first: int) -> None:
 def last_capability() -> int:
     with open("/proc/sys/kernel/cap_last_cap") as file:
         return int(file.read())
+
+
+def own_capabilities() -> int:
+    """The permitted set of this process, as a mask. Root of a container or of a machine may lack some."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
 
 
 def bound_capabilities(keep: Iterable[int], last: int) -> None:

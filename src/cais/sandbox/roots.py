@@ -1,14 +1,15 @@
 """What a process sees as `/`: overlay, mounts, /proc, /sys, /dev. Runs in the new mount namespace of an instance.
 
-Order: sources are opened while the host's tree is still there; pivot_root; then everything is mounted by its path in
-the new root, where the root's own symbolic links hold; last, the host's tree is let go.
+Order: whatever comes from the host is taken out of its tree as a mount of its own; pivot_root, and the host's tree is
+let go; only then the image's names are followed. So no link and no `..` of an image or a volume leads to the host: not
+even a descriptor that is still open does, as each is the top of its own mount.
 """
 
 import errno
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fcntl import LOCK_EX, flock
 from glob import glob
@@ -37,6 +38,8 @@ MASKED_PATTERNS = ("/sys/devices/system/cpu/cpu*/thermal_throttle",)
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 DEVICES = ["null", "zero", "full", "random", "urandom", "tty"]
 _EMPTY = "/dev/.masked"
+_LENT = "/dev/.proc"
+_QUIET = MS_NOSUID | MS_NODEV | MS_NOEXEC  # as MOUNT_ATTR flags they have the same values
 DEV_LINKS = {
     "ptmx": "pts/ptmx",
     "fd": "/proc/self/fd",
@@ -45,6 +48,9 @@ DEV_LINKS = {
     "stderr": "/proc/self/fd/2",
     "core": "/proc/kcore",
 }
+
+
+_READ_ONLY_ROOT = (None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV, None)
 
 
 class step:
@@ -87,128 +93,114 @@ class Builder:
     ) -> None:
         self.root, self.own, self.masked = root, own, masked
         self.single, self.privileged, self.host_net = single, privileged, host_net
-        self.sources: dict[int, int] = {}
-        self.files = -1
-        self.count = 0
-        self.fds = "/proc/self/fd"  # where descriptors have names
+        self.trees: dict[int, int] = {}  # the number of a mount -> what belongs there
+        self.devices: dict[str, int] = {}
+        self.sys = self.proc = -1
 
     def build(self, files: Sequence[Mount]) -> None:
         """Everything; afterwards `/` is the new root. `files` are what the sandbox adds (/etc/hosts, …)."""
-        kernel.mount(None, "/", None, MS_REC | MS_PRIVATE)
         mounts = [*self.root.mounts, *files]
-        self._open_sources(mounts)
-        self._open_devices()
-        self._overlay()
-        with step("pivot_root"):
-            os.chdir(self.own)
-            kernel.pivot_root(".", ".")  # the old root now lies over the new one; "/" is the new one
-        self._proc()
-        for number, mount in enumerate(mounts):
-            if not mount.target.startswith("/dev/"):  # those come after /dev itself
-                with step(f"mount {mount.target}"):
-                    self._mount(number, mount)
-        self._sys()
-        self._dev()
-        with step("umount the host's tree"):
-            kernel.umount(".")
-            os.chdir("/")
-        for fd in self.sources.values():
-            os.close(fd)
-
-    def build_around(self, files: Sequence[Mount]) -> int:
-        """The same without /proc, which belongs to a PID namespace nobody is in yet, and with the host's tree still
-        over the new root: `finish` says what a child there must do. For who stays and builds another root afterwards.
-
-        Returns a descriptor of the new root.
-        """
-        kernel.mount(None, "/", None, MS_REC | MS_PRIVATE)
-        mounts = [*self.root.mounts, *files]
-        self._open_sources(mounts)
-        self._open_devices()
-        names = os.open(self.fds, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._overlay()
-        with step("pivot_root"):
-            os.chdir(self.own)
-            kernel.pivot_root(".", ".")
-        below = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.fchdir(names)
-        self.fds = "."
-        os.close(names)
+        self._take(mounts)
+        with step("mount /proc"):
+            self.proc = kernel.make_mount("proc", _QUIET)
+        self._enter()
         with step("mount /proc"):
             _make_directory("/proc")
-        for number, mount in enumerate(mounts):
-            if not mount.target.startswith("/dev/"):
-                with step(f"mount {mount.target}"):
-                    self._mount(number, mount)
-        self._sys()
-        self._dev()
-        for fd in self.sources.values():
-            os.close(fd)
-        if self.files >= 0:
-            os.close(self.files)
-        with step("mask /proc and /sys"):
-            os.close(os.open(_EMPTY, os.O_CREAT | os.O_CLOEXEC, 0o444))
-        return below
+            kernel.attach(self.proc, "/proc")
+        self._fill(mounts)
 
-    def finish(self, calls: Calls, below: int) -> None:
-        """What is left for the first process of the PID namespace. `below` is the root, under the host's tree."""
-        quiet = MS_NOSUID | MS_NODEV | MS_NOEXEC
-        calls.add("mount /proc", "mount", "proc", "/proc", "proc", quiet, None)
-        calls.add("umount the host's tree", "fchdir", below)
-        calls.add("umount the host's tree", "umount2", ".", kernel.MNT_DETACH)
-        calls.add("umount the host's tree", "chdir", "/")
-        mask = "mask /proc and /sys"
-        for path, is_directory in self.masked:
-            if is_directory:
-                calls.add(mask, "mount", "tmpfs", path, "tmpfs", MS_RDONLY | quiet, "size=0k", forgive=errno.ENOENT)
-            else:
-                calls.add(mask, "mount", _EMPTY, path, None, MS_BIND, None, forgive=errno.ENOENT)
-                self._remount(calls, path)
-        calls.add(mask, "unlink", _EMPTY)
-        for path in READ_ONLY:
-            calls.add(mask, "mount", path, path, None, MS_BIND | MS_REC, None, forgive=errno.ENOENT)
-            self._remount(calls, path)
+    def build_around(self, files: Sequence[Mount]) -> None:
+        """The same without /proc, which belongs to a PID namespace nobody is in yet: `finish` says what a child there
+        must do. For who stays and builds another root afterwards."""
+        mounts = [*self.root.mounts, *files]
+        self._take(mounts)
+        if self.single:  # the kernel mounts a /proc in a user namespace only where one is seen (mount_too_revealing)
+            with step("mount /proc"):
+                self.proc = kernel.clone_mount("/proc", recursive=False)
+        self._enter()
+        with step("mount /proc"):
+            _make_directory("/proc")
+        self._fill(mounts)
+        with step("mount /proc"):
+            if self.single:
+                os.mkdir(_LENT)
+
+    def finish(self, calls: Calls) -> None:
+        """What is left for the first process of the PID namespace."""
+        at = "mount /proc"
+        if self.single:
+            calls.add(at, "move_mount", self.proc, "", kernel.AT_FDCWD, _LENT, kernel.MOVE_MOUNT_F_EMPTY_PATH)
+        calls.add(at, "mount", "proc", "/proc", "proc", _QUIET, None)
+        if self.single:
+            calls.add(at, "umount2", _LENT, kernel.MNT_DETACH)
+            calls.add(at, "rmdir", _LENT)
+        if not self.privileged:
+            at = "mask /proc and /sys"
+            for call in self._masks():
+                calls.add(at, "mount", *call, forgive=errno.ENOENT)
+            calls.add(at, "unlink", _EMPTY)
         if self.root.read_only:
-            flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV
-            calls.add("mount / read-only", "mount", None, "/", None, flags, None)
-
-    def _remount(self, calls: Calls, path: str) -> None:
-        flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
-        calls.add("mask /proc and /sys", "mount", None, path, None, flags, None, forgive=errno.ENOENT)
+            calls.add("mount / read-only", "mount", *_READ_ONLY_ROOT)
 
     def seal(self) -> None:
         """Last, after sysctls are written: masked and read-only paths, and the root itself when it is read-only."""
         if not self.privileged:
             with step("mask /proc and /sys"):
-                self._mask()
+                for call in self._masks():
+                    with suppress(FileNotFoundError):
+                        kernel.mount(*call)
+                os.unlink(_EMPTY)
         if self.root.read_only:
             with step("mount / read-only"):
-                kernel.mount(None, "/", None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NODEV)
+                kernel.mount(*_READ_ONLY_ROOT)
 
     # what the host gives
 
-    def _open_sources(self, mounts: Sequence[Mount]) -> None:
-        for number, mount in enumerate(mounts):
-            if mount.kind in ("tmpfs", "file"):
-                continue
-            with step(f"mount {mount.target}: open {mount.source}"):
-                fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
-                if mount.subpath:
-                    inner = kernel.open_beneath(fd, mount.subpath, os.O_PATH)
-                    os.close(fd)
-                    fd = inner
-                self.sources[number] = fd
+    def _take(self, mounts: Sequence[Mount]) -> None:
+        kernel.mount(None, "/", None, MS_REC | MS_PRIVATE)
         # The contents of `file` mounts lie on a file system of this instance alone, in memory.
         if any(mount.kind == "file" for mount in mounts):
             with step("mount files"):
                 kernel.mount("tmpfs", self.own, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700")
-                self.files = os.open(self.own, os.O_PATH | os.O_CLOEXEC)
+        for number, mount in enumerate(mounts):
+            with step(f"mount {mount.target}: open {mount.source}" if mount.source else f"mount {mount.target}"):
+                if mount.kind == "file":
+                    self.trees[number] = self._file(f"{self.own}/{number}", mount)
+                elif mount.kind != "tmpfs":
+                    self.trees[number] = _source(mount)
+        with step("mount /dev"):
+            for name in DEVICES:
+                self.devices[name] = kernel.clone_mount(f"/dev/{name}", recursive=False)
+        with step("mount /sys"):
+            # sysfs belongs to a network namespace, and the host's is not the user's: then it comes with what is
+            # mounted on it. Root's own has no debugfs or tracefs in it, which root could read.
+            if self.host_net and self.single:
+                self.sys = kernel.clone_mount("/sys", recursive=True)
+            else:
+                self.sys = kernel.make_mount("sysfs", _QUIET if self.privileged else _QUIET | MS_RDONLY)
 
-    def _open_devices(self) -> None:
-        self.devices = {name: os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC) for name in DEVICES}
-        self.sysfs = os.open("/sys", os.O_PATH | os.O_CLOEXEC) if self.host_net and self.single else -1
+    def _file(self, path: str, mount: Mount) -> int:
+        fd = os.open(path, _NEW_FILE, 0o600)
+        left = memoryview(mount.content)
+        while left:
+            left = left[os.write(fd, left) :]
+        if mount.uid or mount.gid:
+            with suppress(OSError):  # the one-uid map has no other owner to give it
+                os.fchown(fd, mount.uid, mount.gid)
+        os.fchmod(fd, mount.mode)
+        os.close(fd)
+        return kernel.clone_mount(path, recursive=False)
 
     # /
+
+    def _enter(self) -> None:
+        self._overlay()
+        with step("pivot_root"):
+            os.chdir(self.own)
+            kernel.pivot_root(".", ".")  # the old root now lies over the new one; "/" is the new one
+        with step("umount the host's tree"):
+            kernel.umount(".")
+            os.chdir("/")
 
     def _overlay(self) -> None:
         root = self.root
@@ -227,7 +219,7 @@ class Builder:
                 lowers.append(os.open(layer, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         # Names of descriptors instead of paths: no `:` or `,` of a path is taken for overlayfs's own, a hundred
         # layers fit in the one page mount(2) takes, and /proc/self/mountinfo tells a service no path of the host.
-        os.chdir(self.fds)
+        os.chdir("/proc/self/fd")
         data = f"lowerdir={':'.join(map(str, lowers))},upperdir={upper},workdir={work}"
         if self.single:
             data += ",userxattr"
@@ -235,7 +227,6 @@ class Builder:
             kernel.mount("overlay", self.own, "overlay", MS_NODEV, data)
         except OSError as error:
             raise Refused("mount /", self._why_no_overlay(error)) from error
-        os.chdir("/")
         for fd in (upper, work, *lowers):
             os.close(fd)
 
@@ -247,78 +238,59 @@ class Builder:
 
     # mounts
 
+    def _fill(self, mounts: Sequence[Mount]) -> None:
+        """Every path from here on is the new root's own, with its links."""
+        for number, mount in enumerate(mounts):
+            if not mount.target.startswith("/dev/"):  # those come after /dev itself
+                with step(f"mount {mount.target}"):
+                    self._mount(number, mount)
+        with step("mount /sys"):
+            _make_directory("/sys")
+            bound = self.host_net and self.single
+            kernel.attach(self.sys, "/sys", MS_RDONLY | MS_NOSUID | MS_NODEV if bound else 0, recursive=bound)
+        self._dev()
+        for number, mount in enumerate(mounts):
+            if mount.target.startswith("/dev/"):
+                with step(f"mount {mount.target}"):
+                    self._mount(number, mount)
+        if not self.privileged:
+            with step("mask /proc and /sys"):
+                os.close(os.open(_EMPTY, _NEW_FILE, 0o444))
+        for fd in (*self.trees.values(), *self.devices.values(), self.sys):
+            os.close(fd)
+
     def _mount(self, number: int, mount: Mount) -> None:
+        read_only = MS_RDONLY if mount.read_only else 0
         match mount.kind:
             case "tmpfs":
                 _make_directory(mount.target)
                 data = f"mode={mount.mode:o}" + (f",size={mount.size}" if mount.size else "")
                 if not self.single:
                     data += f",uid={mount.uid},gid={mount.gid}"
-                flags = MS_NOSUID | MS_NODEV | (MS_RDONLY if mount.read_only else 0)
-                kernel.mount("tmpfs", mount.target, "tmpfs", flags, data)
+                kernel.mount("tmpfs", mount.target, "tmpfs", MS_NOSUID | MS_NODEV | read_only, data)
             case "file":
-                self._file(mount)
+                _make_file(mount.target)
+                kernel.attach(self.trees[number], mount.target, _QUIET | read_only)
             case _:
-                self._bind(self.sources[number], mount)
-
-    def _file(self, mount: Mount) -> None:
-        self.count += 1
-        path = f"{self.fds}/{self.files}/{self.count}"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        left = memoryview(mount.content)
-        while left:
-            left = left[os.write(fd, left) :]
-        if mount.uid or mount.gid:
-            with suppress(OSError):  # the one-uid map has no other owner to give it
-                os.fchown(fd, mount.uid, mount.gid)
-        os.fchmod(fd, mount.mode)
-        os.close(fd)
-        _make_file(mount.target)
-        kernel.mount(path, mount.target, None, MS_BIND)
-        flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV | (MS_RDONLY if mount.read_only else 0)
-        kernel.mount(None, mount.target, None, flags | MS_NOEXEC)
-
-    def _bind(self, source: int, mount: Mount) -> None:
-        path = f"{self.fds}/{source}"
-        if stat.S_ISDIR(os.stat(source).st_mode):
-            _make_directory(mount.target)
-            if mount.populate:
-                populate(mount.source, path, mount.target)
-        else:
-            _make_file(mount.target)
-        kernel.mount(path, mount.target, None, MS_BIND | MS_REC)
-        add = kernel.MOUNT_ATTR_NODEV | (kernel.MOUNT_ATTR_RDONLY if mount.read_only else 0)
-        kernel.mount_setattr(mount.target, add, recursive=True)
+                tree = self.trees[number]
+                if stat.S_ISDIR(os.stat(tree).st_mode):
+                    _make_directory(mount.target)
+                    if mount.populate:
+                        populate(mount.source, tree, mount.target)
+                else:
+                    _make_file(mount.target)
+                kernel.attach(tree, mount.target, MS_NODEV | read_only, recursive=True)
 
     # the kernel's file systems
-
-    def _proc(self) -> None:
-        with step("mount /proc"):
-            _make_directory("/proc")
-            kernel.mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-
-    def _sys(self) -> None:
-        with step("mount /sys"):
-            _make_directory("/sys")
-            flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | (0 if self.privileged else MS_RDONLY)
-            # sysfs belongs to a network namespace, and the host's is not the user's: then it comes with what is
-            # mounted on it. Root's own has no debugfs or tracefs in it, which root could read.
-            if self.host_net and self.single:
-                kernel.mount(f"/proc/self/fd/{self.sysfs}", "/sys", None, MS_BIND | MS_REC)
-                add = kernel.MOUNT_ATTR_NOSUID | kernel.MOUNT_ATTR_NODEV | kernel.MOUNT_ATTR_RDONLY
-                kernel.mount_setattr("/sys", add, recursive=True)
-            else:
-                kernel.mount("sysfs", "/sys", "sysfs", flags)
 
     def _dev(self) -> None:
         """As Docker's, but nodev: the devices are binds, so one a service makes itself (CAP_MKNOD) does not open."""
         with step("mount /dev"):
             _make_directory("/dev")
             kernel.mount("tmpfs", "/dev", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=65536k")
-            for name, fd in self.devices.items():
+            for name, tree in self.devices.items():
                 os.close(os.open(f"/dev/{name}", os.O_CREAT | os.O_CLOEXEC, 0o666))
-                kernel.mount(f"{self.fds}/{fd}", f"/dev/{name}", None, MS_BIND)
-                os.close(fd)
+                kernel.attach(tree, f"/dev/{name}")
             for name, target in DEV_LINKS.items():
                 os.symlink(target, f"/dev/{name}")
             for name in ("pts", "shm", "mqueue"):
@@ -328,38 +300,33 @@ class Builder:
             kernel.mount("devpts", "/dev/pts", "devpts", flags, f"newinstance,ptmxmode=0666,mode=0620{group}")
             kernel.mount("shm", "/dev/shm", "tmpfs", flags | MS_NODEV, f"mode=1777,size={self.root.shm_size}")
             kernel.mount("mqueue", "/dev/mqueue", "mqueue", flags | MS_NODEV)
-        for number, mount in enumerate(self.root.mounts):
-            if mount.target.startswith("/dev/"):
-                with step(f"mount {mount.target}"):
-                    self._mount(number, mount)
 
-    def _mask(self) -> None:
-        """Docker hides files behind /dev/null; a device on a mount that is not nodev. An empty file hides as well.
+    def _masks(self) -> Iterator[tuple[str | None, str, str | None, int, str | None]]:
+        """Calls of mount(2); a path that is not there does not matter.
 
-        What is hidden first has the flags, and is what hides the others: a bind mount takes its source's (mount(2)).
-        A mount to copy from elsewhere would have to go again, and umount(2) waits for RCU: milliseconds.
+        Docker hides files behind /dev/null; a device on a mount that is not nodev. An empty file hides as well.
         """
-        empty = _EMPTY
-        os.close(os.open(empty, os.O_CREAT | os.O_CLOEXEC, 0o444))
-        flags = MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
-        file = directory = ""
         for path, is_directory in self.masked:
-            with suppress(FileNotFoundError):
-                if hides := directory if is_directory else file:
-                    kernel.mount(hides, path, None, MS_BIND)
-                elif is_directory:
-                    kernel.mount("tmpfs", path, "tmpfs", flags, "size=0k")
-                    directory = path
-                else:
-                    kernel.mount(empty, path, None, MS_BIND)
-                    kernel.mount(None, path, None, MS_REMOUNT | MS_BIND | flags)
-                    file = path
-        os.unlink(empty)
+            if is_directory:
+                yield "tmpfs", path, "tmpfs", MS_RDONLY | _QUIET, "size=0k"
+            else:
+                yield _EMPTY, path, None, MS_BIND, None
+                yield None, path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | _QUIET, None
         for path in READ_ONLY:
-            with suppress(FileNotFoundError):
-                kernel.mount(path, path, None, MS_BIND | MS_REC)
-                flags = MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC
-                kernel.mount(None, path, None, flags)
+            yield path, path, None, MS_BIND | MS_REC, None
+            yield None, path, None, MS_REMOUNT | MS_BIND | MS_RDONLY | _QUIET, None
+
+
+def _source(mount: Mount) -> int:
+    """What is mounted, in no tree."""
+    fd = os.open(mount.source, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if mount.subpath:
+            outer, fd = fd, kernel.open_beneath(fd, mount.subpath, os.O_PATH)
+            os.close(outer)
+        return kernel.clone_mount("", recursive=True, at=fd)
+    finally:
+        os.close(fd)
 
 
 def _on_overlayfs(path: str) -> bool:
@@ -394,24 +361,24 @@ def _make_file(path: str) -> None:
         os.close(os.open(real, _NEW_FILE, 0o644))
 
 
-def populate(name: str, volume: str, image: str) -> None:
+def populate(name: str, volume: int, image: str) -> None:
     """Fill an empty volume with what the image has where it is mounted, owner and mode of the directory included.
 
-    `volume` is the way to it from here, `name` its path on the host. A mark in extended attributes would not
+    `volume` is a descriptor of it, `name` its path on the host. A mark in extended attributes would not
     survive every file system, so a copy that was cut off is known by a file inside, removed last.
     """
     unfinished = ".cais-unfinished-copy"
     slash = source = target = -1
     try:
-        # The host's files can still be reached here, by links into /proc: openat2 refuses those.
+        # Links into /proc lead to what this process has open, other volumes too: openat2 refuses those.
         slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         source = kernel.open_beneath(slash, image, os.O_RDONLY | os.O_DIRECTORY)
-        target = os.open(volume, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        target = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=volume)
         flock(target, LOCK_EX)  # two replicas that start at once share the volume
         content = os.listdir(target)
         if unfinished in content:
             for entry in content:
-                _remove(f"{volume}/{entry}")
+                _remove(entry, target)
         elif content:
             return
         os.close(os.open(unfinished, _NEW_FILE, 0o600, dir_fd=target))
@@ -430,11 +397,11 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
+def _remove(name: str, folder: int) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        shutil.rmtree(name, dir_fd=folder)
     else:
-        os.unlink(path)
+        os.unlink(name, dir_fd=folder)
 
 
 def _copy_entries(source: int, target: int) -> None:

@@ -25,7 +25,7 @@ _NR = {
     "dup2": 33,
     "execve": 59,
     "chdir": 80,
-    "fchdir": 81,
+    "rmdir": 84,
     "unlink": 87,
     "umask": 95,
     "setsid": 112,
@@ -38,6 +38,7 @@ _NR = {
     "umount2": 166,
     "keyctl": 250,
     "prlimit64": 302,
+    "move_mount": 429,
     "close_range": 436,
 }
 

@@ -56,6 +56,7 @@ class World(NamedTuple):
     mount_point: str
     nofile: tuple[int, int]  # as the supervisor was started
     last_capability: int
+    capabilities: int  # a mask of those there are
     masked: tuple[tuple[str, bool], ...]
 
 
@@ -257,7 +258,7 @@ def _start(
     world: World, process: Process, given: Sequence[int], status: socket.socket, notes: tuple[str, ...], *, nested: bool
 ) -> NoReturn:
     person = users.look_up(process.user, process.group_add)
-    bounds = users.capabilities(process, world.last_capability)
+    bounds = users.capabilities(process, world.capabilities)
     if not process.cwd.startswith("/"):
         raise Refused(f"working directory {process.cwd}", "it must be an absolute path")
     notes += _limits(world, process)
@@ -285,7 +286,7 @@ def make_cwd(path: str) -> None:
     """Of the service; an exec with a missing one fails, as in Docker."""
     with step(f"working directory {path}"), suppress(FileExistsError):
         if path.startswith("/") and not os.path.isdir(path):
-            os.makedirs(path, mode=0o755, exist_ok=True)  # Docker makes a missing working directory
+            os.makedirs(os.path.realpath(path), mode=0o755, exist_ok=True)  # Docker makes a missing one
 
 
 def _limits(world: World, process: Process) -> tuple[str, ...]:

@@ -109,7 +109,7 @@ class Starter:
             privileged=process.privileged,
             host_net=False,
         )
-        below = builder.build_around(request.files)
+        builder.build_around(request.files)
         service.make_cwd(process.cwd)
         person = users.look_up(process.user, process.group_add)
         if not process.cwd.startswith("/"):
@@ -120,7 +120,7 @@ class Starter:
         calls.add("keyring", "keyctl", 1, None, forgive=script.ANY)  # as kernel.new_session_keyring
         for fd in groups:
             calls.add("enter the cgroup", "write", fd, b"0", 1)
-        builder.finish(calls, below)
+        builder.finish(calls)
         files = struct.pack("QQ", *(limit & 0xFFFFFFFFFFFFFFFF for limit in world.nofile))
         calls.add("open files", "prlimit64", 0, resource.RLIMIT_NOFILE, files, None)
         _become(calls, world, process, person)
@@ -136,8 +136,10 @@ class Starter:
         service.report(status, Report(fds=("pidfd",)), [pidfd])
         if failed is not None:
             raise _refused(failed, process)
-        for fd in (below, *ends):
+        for fd in ends:
             os.close(fd)
+        if builder.proc >= 0:
+            os.close(builder.proc)
         return pidfd
 
     def _network(self, request: Spawn, status: socket.socket) -> None:
@@ -150,7 +152,7 @@ class Starter:
 
 
 def _become(calls: Calls, world: service.World, process: Process, person: users.Person) -> None:
-    bounds = users.capabilities(process, world.last_capability)
+    bounds = users.capabilities(process, world.capabilities)
     if world.single:
         if person.uid or person.gid:
             raise Refused(f"user {process.user}", "it is not root in the image's /etc/passwd")

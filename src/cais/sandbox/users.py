@@ -84,8 +84,9 @@ def look_up(user: str, group_add: tuple[str, ...], etc: str = "/etc") -> Person:
     return Person(uid, gid, tuple(dict.fromkeys([gid, *extra])), home)
 
 
-def capabilities(process: Process, last: int) -> tuple[int, ...]:
-    """Numbers of the capabilities a process may ever have (oci/caps/utils.go: `ALL` is allowed in both lists)."""
+def capabilities(process: Process, own: int) -> tuple[int, ...]:
+    """Numbers of the capabilities a process may ever have (oci/caps/utils.go: `ALL` is allowed in both lists). `own` is
+    the mask of those that are there to give. Raises Refused when one that is named is not among them."""
     every = set(CAPABILITIES)
     add, drop = _named(process.cap_add), _named(process.cap_drop)
     if process.privileged:
@@ -99,7 +100,9 @@ def capabilities(process: Process, last: int) -> tuple[int, ...]:
     unknown = (add | drop) - every - {"ALL"}
     if unknown:
         raise Refused("capabilities", f"unknown: {', '.join(sorted(unknown))}")
-    return tuple(at for at, name in enumerate(CAPABILITIES) if name in kept and at <= last)
+    if missing := sorted(name for name in add - {"ALL"} if not own >> CAPABILITIES.index(name) & 1):
+        raise Refused(f"cap_add {', '.join(missing)}", "not even root has it on this machine")
+    return tuple(at for at, name in enumerate(CAPABILITIES) if name in kept and own >> at & 1)
 
 
 def _named(names: tuple[str, ...]) -> set[str]:
