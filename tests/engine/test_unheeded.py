@@ -66,6 +66,15 @@ def test_each_is_said_at_its_line(tmp_path: Path, key: str) -> None:
         ("logging: {driver: syslog}", "logging driver syslog"),
         ("security_opt: ['label:disable']", "security_opt label:disable"),
         ("deploy: {resources: {reservations: {devices: [{capabilities: [gpu]}]}}}", "deploy devices"),
+        ("volumes: ['/srv:/srv:ro,rslave']", "bind propagation rslave"),
+        (
+            "volumes: [{type: bind, source: /srv, target: /srv, bind: {propagation: rshared}}]",
+            "bind propagation rshared",
+        ),
+        (
+            "volumes: [{type: bind, source: /srv, target: /srv, bind: {recursive: disabled}}]",
+            "bind recursive disabled",
+        ),
     ],
 )
 def test_so_is_what_stands_deeper(tmp_path: Path, attribute: str, what: str) -> None:
@@ -78,6 +87,7 @@ def test_what_is_honoured_or_changes_nothing_is_not_spoken_of(tmp_path: Path) ->
         "runtime: runc",
         "security_opt: ['no-new-privileges:true']",
         "logging: {driver: json-file}",
+        "volumes: ['/a:/a:z,rprivate', {type: bind, source: /b, target: /b, bind: {recursive: enabled, selinux: Z}}]",
     )
     for attribute in (*quiet, "annotations: {a: b}", "isolation: default", "develop: {watch: []}", "mem_limit: 64m"):
         assert said(tmp_path, f"    {attribute}\n") == [], attribute

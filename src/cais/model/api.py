@@ -93,7 +93,6 @@ class Volume(NamedTuple):
     source: str = ""
     read_only: bool = False
     create_host_path: bool = True
-    propagation: str = ""
     nocopy: bool = False
     subpath: str = ""
     tmpfs_size: int = 0

@@ -206,7 +206,6 @@ def _volume(stack: Stack, at: tuple[str, ...], index: int, raw: Tree) -> Volume:
         source=raw.get("source", ""),
         read_only=bool(raw.get("read_only")),
         create_host_path=bool(bind.get("create_host_path", True)),
-        propagation=bind.get("propagation", ""),
         nocopy=bool(volume.get("nocopy")),
         subpath=volume.get("subpath") or image.get("subpath") or "",
         tmpfs_size=size(tmpfs.get("size")),

@@ -1,6 +1,7 @@
 """What a service sees over its root: volumes, binds, tmpfs, configs, secrets. Pure: places are names, not looked at."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,8 +59,8 @@ def mounts_of(
 
 
 def _clean(target: str) -> str:
-    parts = [part for part in target.split("/") if part not in ("", ".")]
-    return "/" + "/".join(parts)
+    """As Docker does it, by the text alone: no link is asked."""
+    return "/" + os.path.normpath("/" + target).lstrip("/")
 
 
 def _mount(stack: Stack, volume: Volume, target: str, places: Places) -> Mount:
@@ -70,7 +71,6 @@ def _mount(stack: Stack, volume: Volume, target: str, places: Places) -> Mount:
                 target=target,
                 source=volume.source,
                 read_only=volume.read_only,
-                propagation=volume.propagation or "rprivate",
             )
         case "tmpfs":
             mode = 0o1777 if volume.tmpfs_mode is None else volume.tmpfs_mode

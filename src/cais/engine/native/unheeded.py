@@ -1,7 +1,8 @@
 """What a service asks for and the native engine does not do: said with its line at every `up`, never passed over.
 
 Attributes that change nothing where nothing is shared or limited in that way (`isolation: default`, `annotations`,
-`develop`, which is for `watch`) are not here.
+`develop`, which is for `watch`) are not here; nor are a bind's `selinux` labels: what runs natively is not confined
+by them, so nothing need be labelled for it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -51,6 +52,15 @@ _MEANINGLESS: Mapping[str, tuple[object, ...]] = {
     "pid": ("private",),
     "runtime": ("runc",),
 }
+# Of a bind: what is as asked anyway. Every mount that the source has comes with it, a read-only one is so throughout.
+_PLAIN_BINDS: Mapping[str, tuple[str, ...]] = {
+    "propagation": ("private", "rprivate"),
+    "recursive": ("enabled", "readonly"),
+}
+_BIND_WHY = {
+    "propagation": "what is mounted later, there or in the service, is not seen by the other",
+    "recursive": "what is mounted below the source comes with it, and is read-only where the bind is",
+}
 _LOCAL_LOGS = ("", "json-file", "local", "none")
 _NO_NEW = ("no-new-privileges", "no-new-privileges:true", "no-new-privileges=true", "no-new-privileges:false")
 
@@ -74,6 +84,11 @@ def _found(raw: Mapping[str, Any], service: Service) -> Iterator[tuple[tuple[str
     for number, option in enumerate(service.security_opt):
         if option not in _NO_NEW:
             yield ("security_opt", number), f"security_opt {option}", "there is no such confinement here"
+    for number, volume in enumerate(raw.get("volumes") or ()):
+        bind = (volume.get("bind") or {}) if volume.get("type") == "bind" else {}
+        for key, plain in _PLAIN_BINDS.items():
+            if bind.get(key) and bind[key] not in plain:
+                yield ("volumes", number, "bind", key), f"bind {key} {bind[key]}", _BIND_WHY[key]
     reserved = ((raw.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
     if reserved.get("devices"):
         yield ("deploy", "resources", "reservations", "devices"), "deploy devices", UNHEEDED["devices"]
