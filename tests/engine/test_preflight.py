@@ -106,3 +106,40 @@ def test_a_mount_target_that_is_not_absolute_is_told(tmp_path: Path) -> None:
         "cannot start web: the mount target rel/p is not absolute",
     ]
     assert "a single letter before a colon" in faults[0].hint
+
+
+def overlapping(tmp_path: Path, a: str, b: str) -> list[str]:
+    file = tmp_path / "compose.yaml"
+    file.write_text(
+        f"services:\n  a:\n    image: any\n    ports:\n      - {a}\n  b:\n    image: any\n    ports:\n      - {b}\n"
+    )
+    stack = load([str(file)], env={}, project_name="p")
+    found = preflight.early(stack, list(stack.services.values()), ())
+    return [f"{d.span and d.span.line}: {d.message} / {n.span and n.span.line}" for d in found for n in d.notes]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "meet"),
+    [
+        ("0.0.0.0:{p}:80", "127.0.0.1:{p}:80", True),
+        ("{p}:80", "127.0.0.1:{p}:81", True),
+        ("{p}:80", "'[::1]:{p}:80'", True),
+        ("'[::]:{p}:80'", "'[::1]:{p}:80'", True),
+        ("127.0.0.1:{p}:80", "127.0.0.1:{p}:80", True),
+        ("127.0.0.1:{p}:80/tcp", "127.0.0.1:{p}:80/udp", False),
+        ("127.0.0.1:{p}:80", "127.0.0.2:{p}:80", False),
+        ("127.0.0.1:{p}:80", "'[::]:{p}:80'", False),
+    ],
+)
+def test_two_of_our_own_that_overlap_are_told_before_anything_starts(
+    tmp_path: Path, a: str, b: str, meet: bool
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    found = overlapping(tmp_path, a.format(p=port), b.format(p=port))
+    if not meet:
+        assert found == []
+        return
+    (one,) = found
+    assert one.startswith("9: cannot start b: port ") and ": a publishes " in one and one.endswith(" / 5")

@@ -2,15 +2,16 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from cais.diag.api import ERROR, WARNING, CaisError, Diagnostic
+from cais.diag.api import ERROR, WARNING, CaisError, Diagnostic, Note
 from cais.engine.native.unheeded import refused, unheeded
 from cais.model.api import FileObject, Grant, Service, Stack
 from cais.paths import state_folder
 from cais.sandbox import ports
 from cais.sandbox.api import PortSpec, Refused
 from cais.source.api import Span
-from cais.supervise.api import Desired, InstanceSpec, InstanceState
+from cais.supervise.api import Desired, InstanceState
 
 # What no compose file of ours can have: it would be the key to the host (or there is no such thing here).
 DOCKER_SOCKETS = ("/var/run/docker.sock", "/run/docker.sock")
@@ -29,7 +30,7 @@ def preflight(
     for service in services:
         found += _binds(stack, service)
         found += _health_waits(service, desired, set(without_image))
-    found += _ports(stack, desired.instances, states)
+    found += _ports(stack, [_Wanted(s.service, s.id, port) for s in desired.instances for port in s.ports], states)
     found += external_volumes(stack, services)
     return found
 
@@ -177,16 +178,13 @@ def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceSt
     from cais.engine.native.specs import ports_of
 
     found = external_volumes(stack, services)
-    own = _own(states)
+    wanted = []
     for service in services:
         found += _binds(stack, service)
         found += refused(stack, service)
-        if service.network_mode in ("host", "none") or not service.replicas:
-            continue
-        for port in ports_of(service, 1):
-            if port.host_port and not _is_own(port, own) and (why := _refusal(port)):
-                found.append(_taken(stack, service.name, port, why))
-    return found
+        if service.network_mode not in ("host", "none") and service.replicas:
+            wanted += [_Wanted(service.name, service.name, port) for port in ports_of(service, 1)]
+    return found + _ports(stack, wanted, states)
 
 
 def _own(states: Iterable[InstanceState]) -> set[tuple[str, int, str]]:
@@ -195,44 +193,54 @@ def _own(states: Iterable[InstanceState]) -> set[tuple[str, int, str]]:
 
 
 def _is_own(port: PortSpec, own: set[tuple[str, int, str]]) -> bool:
-    """Held by this project: at this very address, or one of the two is every address."""
-    every = ("", "0.0.0.0", "::")
+    """Held by this project, at an address that this one's would overlap."""
     return any(
-        (number, protocol) == (port.host_port, port.protocol)
-        and (ip == port.host_ip or ip in every or port.host_ip in every)
+        (number, protocol) == (port.host_port, port.protocol) and _overlap(ip, port.host_ip)
         for ip, number, protocol in own
     )
 
 
-def _taken(stack: Stack, service: str, port: PortSpec, why: str) -> Diagnostic:
-    shown = f"{port.host_ip}:{port.host_port}" if port.host_ip else str(port.host_port)
-    return Diagnostic(
-        ERROR,
-        "port-taken",
-        f"cannot start {service}: port {shown} cannot be published: {why}",
-        _port_span(stack, service, port),
-        "end what holds it, or publish another port",
-    )
+def _overlap(one: str, other: str) -> bool:
+    """Whether two sockets with one port cannot listen at both addresses. No address is all of IPv4 and of IPv6."""
+    if one == other or not one or not other:
+        return True
+    return (":" in one) == (":" in other) and not {"0.0.0.0", "::"}.isdisjoint((one, other))
 
 
-def _ports(stack: Stack, specs: Sequence[InstanceSpec], states: Sequence[InstanceState]) -> list[Diagnostic]:
-    """A port that somebody else holds, or that two of our own want."""
+def _place(port: PortSpec) -> str:
+    host = f"[{port.host_ip}]" if ":" in port.host_ip else port.host_ip
+    return f"{host}:{port.host_port}" if host else str(port.host_port)
+
+
+class _Wanted(NamedTuple):
+    service: str
+    who: str  # the instance, or the service where instances are not known yet
+    port: PortSpec
+
+
+def _ports(stack: Stack, all_wanted: Iterable[_Wanted], states: Sequence[InstanceState]) -> list[Diagnostic]:
+    """A port that somebody else holds, or that is wanted twice by our own."""
     own = _own(states)
-    wanted: dict[tuple[str, int, str], str] = {}
+    fine: dict[tuple[int, str], list[_Wanted]] = {}
     found = []
-    for spec in specs:
-        for port in spec.ports:
-            if not port.host_port:
-                continue
-            why = ""
-            key = (port.host_ip, port.host_port, port.protocol)
-            if key in wanted and wanted[key] != spec.id:
-                why = f"{wanted[key]} publishes it too"
-            elif not _is_own(port, own):
-                why = _refusal(port)
-            wanted.setdefault(key, spec.id)
-            if why:
-                found.append(_taken(stack, spec.service, port, why))
+    for wanted in all_wanted:
+        service, _, port = wanted
+        if not port.host_port:
+            continue
+        others = fine.setdefault((port.host_port, port.protocol), [])
+        other = next((o for o in others if _overlap(o.port.host_ip, port.host_ip)), None)
+        why, hint = "", "end what holds it, or publish another port"
+        notes: tuple[Note, ...] = ()
+        if other is not None:
+            why, hint = f"{other.who} publishes {_place(other.port)}", "publish one of the two at another port"
+            notes = (Note(f"{other.who} publishes it", _port_span(stack, other.service, other.port)),)
+        elif not _is_own(port, own):
+            why = _refusal(port)
+        if not why:
+            others.append(wanted)
+            continue
+        message = f"cannot start {service}: port {_place(port)} cannot be published: {why}"
+        found.append(Diagnostic(ERROR, "port-taken", message, _port_span(stack, service, port), hint, notes))
     return found
 
 
@@ -247,8 +255,10 @@ def _refusal(port: PortSpec) -> str:
 def _port_span(stack: Stack, name: str, port: PortSpec) -> Span | None:
     service = stack.services[name]
     for declared in service.ports:
-        if declared.target == port.target and declared.protocol == port.protocol and declared.span:
-            return declared.span
+        first, _, last = declared.published.partition("-")
+        same = (declared.target, declared.protocol, declared.host_ip) == (port.target, port.protocol, port.host_ip)
+        if same and first and int(first) <= port.host_port <= int(last or first):
+            return declared.span or service.span
     return service.span
 
 
