@@ -189,7 +189,8 @@ def test_the_chain_of_includes_is_told(write: Write) -> None:
     folder = write("include: [one.yaml]\n", one_dot_yaml="services: {a: {imag: x}}\n")
     with pytest.raises(Faults) as caught:
         stack(folder)
-    assert [note.message for note in caught.value.found[0].notes] == ["included from"]
+    text = render(caught.value.found, folder=str(folder))
+    assert text.splitlines()[-2:] == ["  - included from compose.yaml:1:11", '  = did you mean "image"?']
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,10 @@ class _Page:
         return "\n".join(lines)
 
     def note(self, note: Note) -> str:
-        where = f" at {self.place(note.span)}" if note.span else ""
-        return f"  {self.paint('-', '36')} {clean(note.message)}{where}"
+        text = clean(note.message)
+        if note.span:  # "included from" reads on to the place by itself
+            text += f"{'' if text.endswith(' from') else ' at'} {self.place(note.span)}"
+        return f"  {self.paint('-', '36')} {text}"
 
     def place(self, span: Span) -> str:
         name = span.file
