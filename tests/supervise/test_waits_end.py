@@ -3,15 +3,17 @@
 import asyncio
 import math
 import os
+import resource
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cais.sandbox.api import Net, Process, Root
+from cais.sandbox.api import Net, PortSpec, Process, Root, Spawned
 from cais.supervise import machine
-from cais.supervise.api import Health, InstanceSpec
+from cais.supervise.api import Health, InstanceSpec, Restart
 from cais.supervise.arrival import arrival
 from cais.supervise.instance import Instance
 from cais.supervise.machine import Life
@@ -133,3 +135,93 @@ def test_while_one_is_not_there_yet_there_is_a_time_to_look_again(started: float
 def test_a_clock_that_is_set_back_makes_nobody_wait() -> None:
     life = Life(SPEC, phase="running", goal="run", run=1, pid=1, started=1_700_000_000.0)
     assert arrived(life, life.started - 3600, wait=True) == (True, "")
+
+
+class Slow:
+    """A stack init in which an instance ends while its port is being published, which then cannot be."""
+
+    def __init__(self) -> None:
+        self.spawned = 0
+        self.ends: Callable[[int], None] = lambda code: None
+        self.signals: list[int] = []
+
+    async def spawn(self, *_: object) -> Spawned:
+        self.spawned += 1
+        return Spawned(pid=self.spawned)
+
+    async def publish(self, *_: object) -> Any:
+        if self.spawned > 1:
+            return PORT
+        self.ends(1)
+        await asyncio.sleep(2 * machine.FIRST_BACKOFF)  # the next run would be there
+        raise RuntimeError("it has no address")
+
+    async def unpublish(self, *_: object) -> None:
+        pass
+
+    def signal(self, _: str, signum: int) -> bool:
+        self.signals.append(signum)
+        return True
+
+
+PORT = PortSpec(target=80, host_port=1)
+
+
+def test_a_run_that_ends_while_its_ports_are_published_does_not_end_the_next(tmp_path: Path) -> None:
+    async def play() -> tuple[list[int], Life, tuple[PortSpec, ...]]:
+        (tmp_path / "logs").mkdir()
+        slow = Slow()
+
+        async def make(*_: object) -> Any:
+            return slow
+
+        supervisor = Supervisor(tmp_path, "t", make)
+        spec = _with(SPEC, ports=(PORT,), restart=Restart(policy="always"))
+        instance = supervisor.instances[spec.id] = Instance(supervisor, spec)
+        slow.ends = lambda code: supervisor._on_exit(spec.id, code)
+        instance.feed(machine.Start())
+        async with asyncio.timeout(20):
+            while not (instance.life.run == 2 and instance.life.phase == "running"):
+                await supervisor.change()
+            await asyncio.sleep(2 * machine.FIRST_BACKOFF)
+        return slow.signals, instance.life, instance.ports
+
+    signals, life, ports = asyncio.run(play())
+    assert (signals, life.run, life.phase, life.error, ports) == ([], 2, "running", "", (PORT,))
+
+
+def test_out_of_descriptors_the_loop_does_not_spin_and_accepts_later(tmp_path: Path) -> None:
+    class Counting(Supervisor):
+        asked = 0
+
+        def _accept(self, listener: socket.socket) -> None:
+            self.asked += 1
+            super()._accept(listener)
+
+    async def play() -> int:
+        supervisor = Counting(tmp_path, "t", _broken)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with listener, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            supervisor._take_up(listener)
+            client.connect(str(tmp_path / "s"))
+            free = os.dup(0)
+            os.close(free)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (free, limits[1]))
+            try:
+                for _ in range(50):
+                    await asyncio.sleep(0)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            asked = supervisor.asked
+            async with asyncio.timeout(20):
+                while not supervisor._connections:
+                    await asyncio.sleep(0.01)
+            for connection in tuple(supervisor._connections):
+                connection.close()
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        return asked
+
+    assert asyncio.run(play()) == 1

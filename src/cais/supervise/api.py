@@ -31,8 +31,6 @@ class Restart(Struct, frozen=True, kw_only=True):
 
     policy: Literal["no", "always", "on-failure", "unless-stopped"] = "no"
     max_retries: int = 0  # 0 = no limit, for on-failure
-    delay: float = 0.0  # deploy.restart_policy.delay
-    window: float = 0.0
 
 
 class Dependency(Struct, frozen=True, kw_only=True):
@@ -100,7 +98,7 @@ class Desired(Struct, frozen=True, kw_only=True):
     chores: tuple[Chore, ...] = ()
 
 
-Phase = Literal["created", "waiting", "starting", "running", "restarting", "stopping", "exited", "dead", "removing"]
+Phase = Literal["created", "waiting", "starting", "running", "restarting", "stopping", "exited", "removing"]
 HealthWord = Literal["", "starting", "healthy", "unhealthy"]
 
 

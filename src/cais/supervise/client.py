@@ -179,7 +179,8 @@ class Client:
         return message, fds
 
     def again(self) -> "Client":
-        """For one more request: a connection carries one after the other."""
+        """Itself, for one more request: forgets how the last one ended (`done`), no more. The connection is the same,
+        and carries one request after the other."""
         self.done = Done()
         return self
 

@@ -30,39 +30,71 @@ def _chosen(
 
 
 async def command(supervisor: Supervisor, command: Command) -> Done:
-    chosen = _chosen(supervisor, command.services, command.ids, oneoffs=command.verb in ("down", "kill"))
-    if command.ids and not chosen:
-        return Done(exit_code=1, error=f"no such instance: {', '.join(command.ids)}")
-    match command.verb:
-        case "start":
-            for instance in chosen:
-                instance.no_deps = command.no_deps
-                instance.feed(machine.Start())
-            return await arrival(supervisor, chosen, wait=command.wait, timeout=command.timeout)
-        case "stop":
-            await stop(supervisor, chosen, "rest", command.timeout)
-        case "restart":
-            return await _restart(supervisor, chosen, command)
-        case "kill":
-            now = time.time()
-            for instance in chosen:
-                instance.feed(machine.Kill(command.signal, now))
-            if command.signal == signal.SIGKILL:
-                await supervisor.until(lambda: not any(i.life.phase == "stopping" for i in chosen))
-        case "remove":
-            running = [i for i in chosen if i.busy]
-            if running and not command.force:
-                return Done(exit_code=1, error=f"{running[0].spec.id} is running", hint="stop it first, or say --force")
-            await _throw_away(supervisor, chosen, command)
-        case "down":
-            supervisor.chores.drop()
-            async with supervisor.change_lock:
+    """One at a time with `up`, which makes instances anew: who is meant is known when it is this command's turn.
+    `kill` takes no turn: it ends what another command waits for."""
+    if command.verb == "kill":
+        return await _kill(supervisor, command)
+    if command.verb == "down":
+        supervisor.chores.drop()
+    _hurry(supervisor, command)
+    async with supervisor.change_lock:
+        chosen = _chosen(supervisor, command.services, command.ids, oneoffs=command.verb == "down")
+        if command.ids and not chosen:
+            return _none(command)
+        match command.verb:
+            case "start":
+                for instance in chosen:
+                    instance.no_deps = command.no_deps
+                    instance.feed(machine.Start())
+            case "stop":
+                await stop(supervisor, chosen, "rest", command.timeout)
+            case "restart":
+                chosen = _restart(supervisor, chosen, command)
+            case "remove":
+                running = [i for i in chosen if i.busy]
+                if running and not command.force:
+                    error = f"{running[0].spec.id} is running"
+                    return Done(exit_code=1, error=error, hint="stop it first, or say --force")
+                await _throw_away(supervisor, chosen, command)
+            case "down":
                 await _throw_away(supervisor, chosen, command)
                 if not supervisor.instances:
                     await _clear(supervisor)
-        case _:
-            return Done(exit_code=2, error=f"unknown verb {command.verb}")
+            case _:
+                return Done(exit_code=2, error=f"unknown verb {command.verb}")
+    match command.verb:
+        case "start":
+            return await arrival(supervisor, chosen, wait=command.wait, timeout=command.timeout)
+        case "restart":
+            await supervisor.until(lambda: not any(i.life.phase == "stopping" for i in chosen))
+            return await arrival(supervisor, chosen, wait=False, timeout=None)
     return Done()
+
+
+def _none(command: Command) -> Done:
+    return Done(exit_code=1, error=f"no such instance: {', '.join(command.ids)}")
+
+
+async def _kill(supervisor: Supervisor, command: Command) -> Done:
+    chosen = _chosen(supervisor, command.services, command.ids, oneoffs=True)
+    if command.ids and not chosen:
+        return _none(command)
+    now = time.time()
+    for instance in chosen:
+        instance.feed(machine.Kill(command.signal, now))
+    if command.signal == signal.SIGKILL:
+        await supervisor.until(lambda: not any(i.life.phase == "stopping" for i in chosen))
+    return Done()
+
+
+def _hurry(supervisor: Supervisor, command: Command) -> None:
+    """What another command stops already gets no more time than this one gives, though it is not its turn yet:
+    `down -t 0` beside a `stop` that takes long."""
+    if command.timeout is None or command.verb == "start" or (command.verb == "remove" and not command.force):
+        return
+    for instance in _chosen(supervisor, command.services, command.ids, oneoffs=command.verb == "down"):
+        if instance.life.phase == "stopping":
+            instance.feed(machine.Stop(then=instance.life.goal, grace=command.timeout))
 
 
 async def _throw_away(supervisor: Supervisor, chosen: Sequence[Instance], command: Command) -> None:
@@ -83,8 +115,8 @@ async def _clear(supervisor: Supervisor) -> None:
         remove_logs(supervisor.home, file.stem)
 
 
-async def _restart(supervisor: Supervisor, chosen: Sequence[Instance], command: Command) -> Done:
-    """Each of them, then those that depend on one with `restart: true`, dependencies first."""
+def _restart(supervisor: Supervisor, chosen: list[Instance], command: Command) -> list[Instance]:
+    """Each of them, then those that depend on one with `restart: true`, dependencies first; all that are told."""
     if not command.no_deps:
         services = {i.spec.service for i in chosen}
         for instance in supervisor.instances.values():
@@ -95,8 +127,7 @@ async def _restart(supervisor: Supervisor, chosen: Sequence[Instance], command: 
     for instance in chosen:
         instance.no_deps = command.no_deps
         instance.feed(machine.Stop(then="again", grace=command.timeout))
-    await supervisor.until(lambda: not any(i.life.phase == "stopping" for i in chosen))
-    return await arrival(supervisor, chosen, wait=False, timeout=None)
+    return chosen
 
 
 async def stop(supervisor: Supervisor, chosen: Iterable[Instance], then: str, timeout: float | None) -> None:

@@ -54,6 +54,7 @@ class Instance:
         self._drained = asyncio.Event()
         self._log: LogWriter | None = None
         self._failed = ""  # a step after exec that failed (a port), told instead of the exit
+        self._publishing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -191,19 +192,23 @@ class Instance:
                     self._log.note("closed")
             self.feed(machine.SpawnFailed(run, self._why(error), time.time()))
             return
-        self.addresses = spawned.addresses
-        for note in spawned.notes:
-            self.supervisor.tell(self, "noted", note)
-        ports: list[PortSpec] = []
-        try:
-            for port in spec.ports:
-                ports.append(await sandbox.publish(spec.id, port))
-        except Exception as error:
-            self._failed = self._why(error)
-            sandbox.signal(spec.id, 9)
-        self.ports = tuple(ports)
-        if not self._failed:
-            self.feed(machine.Spawned(run, spawned.pid, time.time()))
+        # `_exited` waits for this: the next run does not begin while ports are published for this one.
+        async with self._publishing:
+            if self.supervisor.exits.get(spec.id) is told:  # else it has ended, and the next run may have begun
+                self.addresses = spawned.addresses
+                for note in spawned.notes:
+                    self.supervisor.tell(self, "noted", note)
+                ports: list[PortSpec] = []
+                try:
+                    for port in spec.ports:
+                        ports.append(await sandbox.publish(spec.id, port))
+                except Exception as error:
+                    if self.supervisor.exits.get(spec.id) is told:  # else its own end is why, and is told
+                        self._failed = self._why(error)
+                        sandbox.signal(spec.id, 9)
+                self.ports = tuple(ports)
+            if not self._failed:
+                self.feed(machine.Spawned(run, spawned.pid, time.time()))
 
     def _why(self, error: Exception) -> str:
         """In words that a message can carry; what nobody expected is ours, with its trace in our log."""
@@ -291,12 +296,13 @@ class Instance:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), DRAIN)
         self._close_pipes()
-        try:
-            if self.spec.ports and self.supervisor.living is not None:
-                await self.supervisor.living.unpublish(self.spec.id)
-        except Exception as error:
-            self.supervisor.complain(f"unpublish {self.spec.id}: {self._why(error)}")
-        self.ports = ()
+        async with self._publishing:
+            try:
+                if self.spec.ports and self.supervisor.living is not None:
+                    await self.supervisor.living.unpublish(self.spec.id)
+            except Exception as error:
+                self.supervisor.complain(f"unpublish {self.spec.id}: {self._why(error)}")
+            self.ports = ()
         if self._failed:
             self.feed(machine.SpawnFailed(run, self._failed, at, exit_code=128))
             return

@@ -231,7 +231,7 @@ def step(life: Life, event: Event) -> Step:
 
 def _start(life: Life) -> Step:
     match life.phase:
-        case "created" | "exited" | "dead":
+        case "created" | "exited":
             life = life._replace(phase="waiting", goal="run", error="", crashes=0, backoff=0.0, restarts=0)
             return life, (AskDependencies(),)
         case "stopping" if life.goal == "rest":

@@ -5,6 +5,7 @@ restarts, logs. It ends by itself when nothing runs and nobody asks.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -47,6 +48,7 @@ SandboxFactory = Callable[[Path, Callable[[str, int], None], Callable[[], None]]
 SAVE_AFTER = 0.05  # seconds in which changes gather before the state file is written
 LINGER = 0.3  # seconds without work before it ends
 LOOK_AFTER_SOCKET = 3.0  # seconds
+REST = 0.1  # seconds until it accepts again, out of descriptors
 
 
 class Supervisor:
@@ -322,7 +324,12 @@ class Supervisor:
     def _accept(self, listener: socket.socket) -> None:
         try:
             sock, _ = listener.accept()
-        except OSError:
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                # The client stays in the queue: asked again at once, this loop would do nothing else.
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(listener.fileno())
+                loop.call_later(REST, self._listen_again, listener)
             return
         if peer_uid(sock) != os.geteuid():
             sock.close()
@@ -330,6 +337,10 @@ class Supervisor:
         connection = Connection(sock, self._request, self._closed)
         self._connections.add(connection)
         connection.send(Hello(pid=os.getpid(), version=self.version))
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        if listener is self._listener and listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
     def _closed(self, connection: Connection) -> None:
         self._connections.discard(connection)

@@ -95,7 +95,7 @@ def arrived(life: Life, now: float, *, wait: bool) -> tuple[bool, str]:
 
     Unlike Compose, a one-shot that ended well counts as there.
     """
-    if life.error and life.phase in ("created", "exited", "dead", "removing"):
+    if life.error and life.phase in ("created", "exited", "removing"):
         return False, life.error
     if life.phase == "removing":
         ended = life.spec.remove_on_exit and life.run > 0  # `run --rm`: it was there, and its end took it away

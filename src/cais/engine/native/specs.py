@@ -279,7 +279,8 @@ def health_of(service: Service, config: ImageConfig) -> Health | None:
 
 
 def restart_of(service: Service) -> Restart:
-    """`deploy.restart_policy` over `restart` (Compose, `getRestartPolicy`)."""
+    """`deploy.restart_policy` over `restart` (Compose, `getRestartPolicy`): its condition and max_attempts. Its delay
+    and window are Swarm's; Compose gives the daemon neither, whose backoff is that of `machine.py`."""
     deploy = service.deploy
     policy, _, count = service.restart.partition(":")
     retries = int(count) if count.isdigit() else 0
