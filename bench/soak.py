@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "real"))
 
 from chaos import acknowledged_and_kept, interfaces, left_after_kill, run_and_kill, write_stack
 from common import machine
+from orphans import adopted
 
 from conftest import Project
 
@@ -43,18 +44,19 @@ def main() -> None:
         lost: set[int] = set()
         seen: set[int] = set()
         try:
-            project.up()
-            for _ in range(ROUNDS):
-                run_and_kill(project, argv, chosen.uniform(0.02, 1.5))
-                rest = left_after_kill(project, before)
-                if rest:
-                    left += 1
-                    print("left:", *rest[:5], sep="\n  ", file=sys.stderr)
-                if project.run("up", "-d", "--wait", check=False).returncode:
-                    failed += 1
-                time.sleep(0.2)
-                seen, kept = acknowledged_and_kept(project)
-                lost |= seen - kept
+            with adopted():
+                project.up()
+                for _ in range(ROUNDS):
+                    run_and_kill(project, argv, chosen.uniform(0.02, 1.5))
+                    rest = left_after_kill(project, before)
+                    if rest:
+                        left += 1
+                        print("left:", *rest[:5], sep="\n  ", file=sys.stderr)
+                    if project.run("up", "-d", "--wait", check=False).returncode:
+                        failed += 1
+                    time.sleep(0.2)
+                    seen, kept = acknowledged_and_kept(project)
+                    lost |= seen - kept
         finally:
             project.run("down", "-v", "--timeout", "1", check=False)
             shutil.rmtree(top, ignore_errors=True)

@@ -1,12 +1,13 @@
 """What a kill at a bad moment may leave: nothing. For tests/real/test_kill.py (a few rounds) and bench/soak.py."""
 
-import contextlib
 import os
 import signal
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
+
+from orphans import running_after
 
 STACK = """
 services:
@@ -45,26 +46,6 @@ def write_stack(project: Any) -> None:
     project.write("writer.sh", WRITER, 0o755)
 
 
-def processes(marker: str) -> list[str]:
-    """Command lines of every process that belongs to the project: its state path or its name stands in environment
-    or mounts, or it writes to the supervisor's log. Zombies do not count."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                continue
-            places = (entry / "mountinfo").read_text()
-            with contextlib.suppress(FileNotFoundError):
-                places += os.readlink(entry / "fd" / "2")
-            if marker in places or marker in (entry / "environ").read_text(errors="replace"):
-                found.append(f"{entry.name} {(entry / 'cmdline').read_text()[:80]!r}")
-        except OSError:
-            continue
-    return found
-
-
 def mounts(marker: str) -> list[str]:
     return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if marker in line]
 
@@ -83,16 +64,9 @@ def kill_supervisor(project: Any) -> None:
             pass
 
 
-def left_after_kill(project: Any, before: set[str], seconds: float = 5.0) -> list[str]:
-    """What is still there of the project `seconds` after: processes, mounts, interfaces; [] is what must be."""
-    marker = project.env["CAIS_STATE"]
-    until = time.monotonic() + seconds
-    while True:
-        rest = [p for p in processes(marker) if "-m\\x00cais" not in p and "pytest" not in p]
-        rest += mounts(marker) + sorted(interfaces() - before)
-        if not rest or time.monotonic() > until:
-            return rest
-        time.sleep(0.05)
+def left_after_kill(project: Any, before: set[str]) -> list[str]:
+    """What is still there of the project: processes, mounts, interfaces; [] is what must be. Within `adopted()`."""
+    return running_after() + mounts(project.env["CAIS_STATE"]) + sorted(interfaces() - before)
 
 
 def acknowledged_and_kept(project: Any) -> tuple[set[int], set[int]]:
