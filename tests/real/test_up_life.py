@@ -218,6 +218,53 @@ def test_the_exit_code_of_a_foreground_up_is_the_service_s(project, flags, code)
     assert all(row["State"] == "exited" for row in project.ps().values())
 
 
+def test_what_a_foreground_up_makes_anew_has_not_ended(project):
+    """The end of the old one was told to who came to wait for the new one's."""
+    text = "services: {{a: {{image: 'debian:bookworm-slim', command: [sh, -c, 'sleep {n}; exit 5'], init: true}}}}\n"
+    project.compose(text.format(n=1000))
+    project.up()
+    project.compose(text.format(n=1))
+    done = project.run("up", "--exit-code-from", "a", "-t", "0", check=False)
+    assert (done.returncode, done.stdout) == (5, "a-1 exited with code 5\n")
+
+
+def test_an_up_tells_of_what_it_is_about(project):
+    """Not of what else happens in the project meanwhile."""
+    project.compose(
+        f"""
+    services:
+      other: {{image: "debian:bookworm-slim", command: [sh, -c, "until [ -e /go ]; do sleep 0.1; done; exit 3"]}}
+      a: {{{BOX}, command: [sleep, "1000"], healthcheck: {{test: [CMD, test, -e, /ready], interval: 100ms,
+        start_period: 60s, start_interval: 100ms}}}}
+    """
+    )
+    project.run("up", "-d", "other")
+    up = project.popen("up", "-d", "--wait", "a", stderr=subprocess.PIPE)
+    name = project.folder.name
+    eventually(lambda: project.ps().get(f"{name}-a-1", {"State": ""})["State"] == "running")
+    project.exec("other", "touch", "/go")
+    eventually(lambda: project.ps()[f"{name}-other-1"]["State"] == "exited")
+    project.exec("a", "touch", "/ready")
+    _, err = up.communicate(timeout=60)
+    assert up.returncode == 0
+    assert "other" not in err and "up: 1 of 1 done" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--exit-code-from", "b2"], "no such service: b2"),
+        (["--attach", "c"], "cannot attach to services not included in up: c"),
+        (["--attach", "b", "a"], "cannot attach to services not included in up: b"),
+    ],
+)
+def test_who_is_to_be_watched_has_to_be_there(project, words, why):
+    project.compose(f"services: {{a: {SLEEPS}, b: {SLEEPS}}}\n")
+    done = project.run("up", *words, check=False)
+    assert done.returncode != 0 and why in done.stderr
+    assert project.ps() == {}
+
+
 def test_a_foreground_up_ends_when_all_have_ended(project):
     project.compose("services: {a: {image: 'debian:bookworm-slim', command: [sh, -c, 'echo one; echo two >&2']}}\n")
     done = project.run("up")

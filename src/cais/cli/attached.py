@@ -84,24 +84,27 @@ class Attached:
 
         ended: Event | None = None
         self._refresh()
+        early = True  # what has been told while all was coming up
         while True:
-            ready, _, _ = select.select([watcher.fileno(), follower.fileno()], [], [], None if self.running else 0.0)
+            wait = None if self.running and not early else 0.0
+            ready, _, _ = select.select([watcher.fileno(), follower.fileno()], [], [], wait)
             self._print(follower.poll())
             if watcher.fileno() in ready:
                 try:
                     events = watcher.events_now()
+                    while early and select.select([watcher.fileno()], [], [], 0)[0]:
+                        events += watcher.events_now()
                 except (EOFError, ConnectionError):
                     self._print(follower.poll())
                     if lost(self.project, watcher.pid):
                         raise CaisError(GONE, hint=GONE_HINT) from None
                     return 0
-                for event in events:
+                for event in last_lives(events) if early else events:
                     self._print(follower.poll())
                     self._event(event)
-                    if event.kind == "exited" and event.id not in self.running and ended is None:
-                        failed = self.abort_on_failure and event.exit_code
-                        if (self.abort and self._counts(event)) or failed:
-                            ended = event
+                    if ended is None and self._ends_all(event):
+                        ended = event
+            early = False
             if ended is not None:
                 return self._abort(ended, follower)
             if not self.running:
@@ -110,8 +113,10 @@ class Attached:
                     self._print(follower.poll())
                     return 0
 
-    def _counts(self, event: Event) -> bool:
-        return event.id in self.specs
+    def _ends_all(self, event: Event) -> bool:
+        if event.kind != "exited" or event.id not in self.specs:
+            return False
+        return self.abort or (self.abort_on_failure and event.exit_code != 0)
 
     def _event(self, event: Event) -> None:
         if event.id not in self.specs:
@@ -167,6 +172,21 @@ class Attached:
         stop_gracefully(self.project, list(self.specs), None if timeout is None else float(timeout))
         self._print(follower.poll())
         return INTERRUPTED
+
+
+def last_lives(events: Iterable[Event]) -> list[Event]:
+    """Without those of instances before they were made anew or stopped to be started again: that one of them ended
+    then is no end that `--abort-on-container-exit` waits for."""
+    kept: list[Event] = []
+    stopped: set[str] = set()
+    for event in events:
+        if event.kind == "stopping":
+            stopped.add(event.id)
+        elif event.kind in ("created", "starting") and event.id in stopped:
+            stopped.discard(event.id)
+            kept = [one for one in kept if one.id != event.id]
+        kept.append(event)
+    return kept
 
 
 def stop_gracefully(project: str, ids: Sequence[str], timeout: float | None, verb: str = "stop") -> None:

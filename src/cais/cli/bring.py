@@ -21,6 +21,7 @@ class Shower:
     def __init__(self, progress: Progress, names: Mapping[str, str], *, wait: bool = False, up: bool = False) -> None:
         self.progress, self.names, self.wait, self.up = progress, names, wait, up
         self.checked: set[str] = set()  # ids that have a healthcheck
+        self.only: set[str] | None = None  # ids that are shown; all
         self._notes: dict[str, dict[str, dict[str, None]]] = {}  # why -> services -> what, each said once
 
     def show(self, events: Iterable[Event]) -> None:
@@ -36,6 +37,8 @@ class Shower:
         self._notes.clear()
 
     def one(self, event: Event) -> None:
+        if self.only is not None and event.id not in self.only:
+            return
         name = self.names.get(event.id, event.id)
         say = self.progress
         match event.kind:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cais.engine.native.images import Policy
     from cais.engine.native.up import Wanted
     from cais.model.api import Stack
+    from cais.supervise.api import Desired
     from cais.supervise.client import Client
     from cais.supervise.messages import ApplyOptions, Snapshot
 
@@ -92,8 +93,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     given = parse(COMMAND, argv)
     _consistent(given)
     stack = load_stack(options, services=given.args or None)
-    if given.args:
-        _known(stack, given.args)
+    _known(stack, given)
     return _Up(options, given, stack).run()
 
 
@@ -126,10 +126,13 @@ def _asked(given: Given, name: str) -> bool:
     return bool(given.texts(name)) if name == "attach" else given.flag(name)
 
 
-def _known(stack: Stack, names: Sequence[str]) -> None:
+def _known(stack: Stack, given: Given) -> None:
     from cais.cli.running import need_services
 
-    need_services(None, stack, names)
+    need_services(None, stack, [*given.args, *given.texts("exit-code-from")])
+    strange = [name for name in given.texts("attach") if name not in stack.services]
+    if strange:
+        raise usage_error(COMMAND, f"cannot attach to services not included in up: {', '.join(strange)}")
 
 
 class _Up:
@@ -331,6 +334,7 @@ class _Up:
 
         pairs = {s.id: s.service for s in (*(there.specs if there else ()), *wanted.desired.instances)}
         shower = Shower(progress, names_of(self.stack.name, pairs.items()), wait=apply.wait, up=True)
+        shower.only = _concerned(wanted.desired, apply, there)
         shower.checked = {s.id for s in wanted.desired.instances if s.health}
         before = {s.id for s in there.states if s.pid} if there else set()
         try:
@@ -357,6 +361,17 @@ class _Up:
 def _warn(progress: Progress, found: Sequence[Diagnostic]) -> None:
     for one in found:
         progress.note(f"{one.span}: warning: {one.message}" if one.span else f"warning: {one.message}")
+
+
+def _concerned(desired: Desired, apply: ApplyOptions, there: Snapshot | None) -> set[str]:
+    """Ids of what this `up` makes, keeps or takes away. What else happens in the project is not its doing."""
+    services = {spec.service for spec in desired.instances} | set(desired.empty)
+    going = {
+        spec.id
+        for spec in (there.specs if there else ())
+        if spec.service in services or (apply.remove_orphans and spec.service not in apply.services)
+    }
+    return going | {spec.id for spec in desired.instances}
 
 
 def _hashes(wanted: Wanted) -> set[str]:
