@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cais.supervise.supervisor import SandboxFactory
 
 FOLDERS = ("logs", "uppers", "anonymous")
+TRIES = 50  # so often a supervisor that ends may take away what has just been made
 
 
 def prepare_home(project: str) -> Path:
@@ -34,14 +35,19 @@ def prepare_home(project: str) -> Path:
 
 
 def _make_folders(home: Path) -> None:
-    try:
-        for name in FOLDERS:
-            private_dir(home / name)
-    except OSError as error:
-        raise CaisError(
-            f"cannot keep the state of {home.name} in {home}: {error.strerror}",
-            hint="CAIS_STATE=/another/folder moves it",
-        ) from error
+    """Again when one that ends takes them away meanwhile (`remove_home`)."""
+    for left in reversed(range(TRIES)):
+        try:
+            for name in FOLDERS:
+                private_dir(home / name)
+            return
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and left:
+                continue
+            raise CaisError(
+                f"cannot keep the state of {home.name} in {home}: {error.strerror}",
+                hint="CAIS_STATE=/another/folder moves it",
+            ) from error
 
 
 def remove_home(home: Path) -> None:
