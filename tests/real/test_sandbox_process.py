@@ -9,13 +9,15 @@ import signal
 import socket
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from sandbox_stack import NONE, Stack
+from sandbox_stack import NONE, Stack, on
 
 from cais.sandbox import kernel, limits
-from cais.sandbox.api import Mount, Net, Process, Refused
+from cais.sandbox.api import Mount, Net, NetworkSpec, PortSpec, Process, Refused
 
 pytestmark = pytest.mark.real
 DEFAULT_CAPS = "00000000a80425fb"  # Docker's fourteen
@@ -454,3 +456,98 @@ def test_a_start_that_fails_leaves_the_next_one_nothing(tmp_path: Path) -> None:
         "0",
         "last\n4\n",
     ]
+
+
+@contextmanager
+def no_more_processes(pid: int) -> Iterator[None]:
+    """As where a limit of processes is reached: fork(2) says EAGAIN. It does not hold for root, but a cgroup does."""
+    if os.geteuid():
+        before = resource.prlimit(pid, resource.RLIMIT_NPROC)
+        resource.prlimit(pid, resource.RLIMIT_NPROC, (1, before[1]))
+        yield
+        resource.prlimit(pid, resource.RLIMIT_NPROC, before)
+        return
+    base = limits.base("pids")
+    assert base is not None, "root may make no cgroup here"
+    group = Path(f"{base}/cais-no-more-{os.getpid()}")
+    group.mkdir()
+    try:
+        (group / "pids.max").write_text("1")
+        (group / "cgroup.procs").write_text(str(pid))
+        yield
+        (Path(base) / "cgroup.procs").write_text(str(pid))
+    finally:
+        group.rmdir()
+
+
+async def without_idle_starters(stack: Stack) -> None:
+    async with asyncio.timeout(10):
+        while starters(stack):
+            await asyncio.sleep(0.1)
+
+
+def starters(stack: Stack) -> list[int]:
+    found = []
+    for pid in Path(f"/proc/{stack.box.pid}/task/{stack.box.pid}/children").read_text().split():
+        with suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text() == "cais-starter\n":
+                found.append(int(pid))
+    return found
+
+
+def test_a_start_for_which_there_is_no_process_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Stack(tmp_path) as stack:
+            await stack.box.add_network(NetworkSpec(name="default"))
+            await stack.start("db", "sleep", "100", net=on("default"))
+            await without_idle_starters(stack)
+            with no_more_processes(stack.box.pid):
+                with pytest.raises(Refused, match="temporarily unavailable"):
+                    await stack.start("web", "sleep", "100")
+                with pytest.raises(Refused, match="temporarily unavailable"):
+                    await stack.box.publish("db", PortSpec(target=80))
+            assert stack.lost == 0 and "db" in stack.box.running
+            assert (await stack.box.publish("db", PortSpec(target=80))).host_port
+            await stack.start("web", "true")
+            assert await stack.ended("web") == 0
+
+    asyncio.run(run())
+
+
+def test_a_start_that_is_stuck_can_be_ended(tmp_path: Path) -> None:
+    """A starter that waits for a dead network drive is one that does not go on."""
+
+    async def run() -> None:
+        async with Stack(tmp_path) as stack:
+            assert await stack.output("echo first") == "first\n"
+            (stuck,) = starters(stack)
+            os.kill(stuck, signal.SIGSTOP)
+            for name in ("given to it", "queued"):
+                start = asyncio.create_task(stack.start(name, "sleep", "100"))
+                await asyncio.sleep(0.1)
+                assert not start.done() or name == "queued"
+                if not start.done():
+                    assert not stack.box.signal(name, signal.SIGKILL)
+                    async with asyncio.timeout(5):
+                        with pytest.raises(Refused, match="stopped"):
+                            await start
+            await stack.start("given to it", "true")
+            assert await stack.ended("given to it") == 0
+
+    asyncio.run(run())
+
+
+def test_many_starts_at_once_do_not_run_out_of_descriptors(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def run() -> None:
+        async with Stack(tmp_path) as stack:
+            started = [stack.start(f"i{n}", "sh", "-c", "exit $(ulimit -n | head -c2)") for n in range(60)]
+            await asyncio.gather(*started)
+            assert {await stack.ended(f"i{n}") for n in range(60)} == {25}, "and have the limit of the caller"
+
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        asyncio.run(run())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -6,6 +6,7 @@ user cannot go back to it), and works in the stack's through sockets that a chil
 
 import gc
 import os
+import resource
 import select
 import signal
 import socket
@@ -22,6 +23,7 @@ from cais.sandbox.api import Process, Refused
 from cais.sandbox.kernel import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, MS_SLAVE
 from cais.sandbox.messages import (
     AddBridge,
+    Cancel,
     DeleteLink,
     Done,
     Enter,
@@ -86,6 +88,10 @@ class Queued(NamedTuple):
     body: bytes
     fds: list[int]
 
+    def close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
 
 def main(channel: socket.socket, mount_point: str, nofile: tuple[int, int], *, single: bool) -> NoReturn:
     """Runs in the new process; the first message it gets says that its uid map is written."""
@@ -113,6 +119,8 @@ class Init:
         self._become_daemon()
         self.poll = select.epoll()
         self.poll.register(channel.fileno(), select.EPOLLIN)
+        with suppress(OSError, ValueError):  # what services get is in World
+            resource.setrlimit(resource.RLIMIT_NOFILE, (nofile[1], nofile[1]))
         self.by_status: dict[int, Child] = {}
         self.by_pidfd: dict[int, Child] = {}
         self.instances: dict[str, Child] = {}
@@ -134,7 +142,8 @@ class Init:
         if listener >= 0:
             os.close(listener)
         if script.possible():
-            self.hire()  # while the supervisor gets ready itself
+            with suppress(Refused):
+                self.hire()  # while the supervisor gets ready itself
 
     def _become_daemon(self) -> None:
         os.setsid()  # ^C at the terminal is the supervisor's business
@@ -198,6 +207,8 @@ class Init:
                     self.spawn(request, body, fds)
                 case Enter():
                     self.enter(request, fds)
+                case Cancel():
+                    self.cancel(request.id)
                 case AddBridge():
                     self.add_bridge(request)
                 case OpenGateway():
@@ -318,10 +329,29 @@ class Init:
         theirs.close()
         self.adopt(request.token, pid, ours, request.number)
 
+    def cancel(self, name: str) -> None:
+        """A start that is stuck (a bind from a dead network drive) ends, and its request is answered with that."""
+        child = self.instances.get(name)
+        if child is None or not child.waiting:
+            return
+        child.failed = child.failed or Report(step=f"start {name}", why="it was stopped before it had started")
+        for queued in [one for one in self.queue if one.child is child]:
+            self.queue.remove(queued)
+            queued.close()
+        if child.pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
+        for one in self.starters.values():
+            if one.child is child:
+                one.leaving = True
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(one.pidfd, signal.SIGKILL)
+
     # the starters
 
     def enqueue(self, request: Spawn, body: bytes, fds: Sequence[int]) -> None:
         ours, theirs = wire.pair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         child = self.adopt_instance(request, 0, ours)
         self.queue.append(Queued(child, body, [*(os.dup(fd) for fd in fds), theirs.detach()]))
 
@@ -338,15 +368,22 @@ class Init:
             if idle:
                 chosen = idle.pop()
             elif sum(one.since > now - _STUCK and not one.leaving for one in self.starters.values()) < _STARTERS:
-                chosen = self.hire()
+                try:
+                    chosen = self.hire()
+                except Refused as error:
+                    if any(one.child is not None for one in self.starters.values()):
+                        return  # it can take this up, too
+                    queued = self.queue.popleft()
+                    queued.child.failed = Report(step=error.step, why=error.why)
+                    queued.close()  # the end of file of the child's status comes with it
+                    continue
             else:
                 return
-            child, body, fds = self.queue.popleft()
-            chosen.child, chosen.since = child, now
+            queued = self.queue.popleft()
+            chosen.child, chosen.since = queued.child, now
             with suppress(OSError):  # it is gone: the end of file of the child's status says so
-                wire.send(chosen.channel, body, fds)
-            for fd in fds:
-                os.close(fd)
+                wire.send(chosen.channel, queued.body, queued.fds)
+            queued.close()
         for one in idle:
             if one.since < now - _IDLE:
                 self.dismiss(one)
@@ -355,13 +392,14 @@ class Init:
         return _STUCK / 2 if self.queue else _IDLE if self.starters else None
 
     def hire(self) -> Starter:
-        ours, theirs = wire.pair()
         with step("clone"):
+            ours, theirs = wire.pair()
             pid = os.fork()
         if pid == 0:
             starter.main(theirs, self.world, self.net.namespace)
         theirs.close()
-        one = Starter(pid, ours)
+        with step("clone"):
+            one = Starter(pid, ours)
         self.starters[one.pidfd] = one
         self.poll.register(one.pidfd, select.EPOLLIN)
         return one
@@ -415,15 +453,19 @@ class Init:
     # what children tell
 
     def status(self, child: Child) -> None:
-        packet = wire.receive(child.status)
-        if packet is not None:
-            body, fds = packet
+        told = wire.receive_from(child.status)
+        if told is not None:
+            body, fds, pid = told
             report = _reports.decode(body)
             child.fds.update(zip(report.fds, fds, strict=True))
             child.notes += report.notes
-            if child.pidfd < 0 and "pidfd" in child.fds:
-                child.pidfd = child.door = child.fds.pop("pidfd")
+            if report.alive:
+                child.pidfd = child.door = os.pidfd_open(
+                    pid
+                )  # it is our child: nobody else gets its pid before we wait
                 self.watch(child)
+                if child.failed:  # cancelled meanwhile
+                    signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
             if report.step:
                 child.failed = child.failed or report
             return
@@ -431,7 +473,7 @@ class Init:
         del self.by_status[child.status.fileno()]
         child.status.close()
         if child.pidfd < 0:  # its starter is gone, and there never was a process
-            child.failed = child.failed or Report(step="start", why="the process that starts it was killed")
+            child.failed = child.failed or Report(step="start", why="the process that starts instances was killed")
             self.not_started(child)
         elif child.failed is None:
             self.started(child)

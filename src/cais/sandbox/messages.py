@@ -45,6 +45,13 @@ class Enter(Struct, frozen=True, kw_only=True, tag=True):
     process: Process
 
 
+class Cancel(Struct, frozen=True, kw_only=True, tag=True):
+    """An instance that is being started is not wanted any more: its Spawn is answered, as one that failed."""
+
+    number: int
+    id: str
+
+
 class AddBridge(Struct, frozen=True, kw_only=True, tag=True):
     """`network` and `mask` are dotted; `out` redirects what leaves the stack to its listener."""
 
@@ -79,7 +86,7 @@ class StartBorder(Struct, frozen=True, kw_only=True, tag=True):
     number: int
 
 
-Request = Spawn | Enter | AddBridge | OpenGateway | DeleteLink | StartBorder
+Request = Spawn | Enter | Cancel | AddBridge | OpenGateway | DeleteLink | StartBorder
 
 
 class Ready(Struct, frozen=True, kw_only=True, tag=True):
@@ -107,9 +114,11 @@ class Exited(Struct, frozen=True, kw_only=True, tag=True):
 Reply = Ready | Done | Exited
 
 
-class Report(Struct, frozen=True, kw_only=True):
-    """From a child on its way to exec. `fds` as in Done; `step` and `why` when it cannot go on; end of file: exec."""
+class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """From a child on its way to exec. `fds` as in Done; `step` and `why` when it cannot go on; end of file: exec.
+    `alive` is what a starter's child says first: its pid comes with it."""
 
+    alive: bool = False
     fds: tuple[str, ...] = ()
     step: str = ""
     why: str = ""

@@ -22,6 +22,7 @@ from cais.sandbox.api import Net, NetworkSpec, OnExit, PortSpec, Process, Refuse
 from cais.sandbox.messages import (
     AddBridge,
     BorderRequest,
+    Cancel,
     DeleteLink,
     Done,
     Enter,
@@ -109,6 +110,7 @@ class StackSandbox:
         self.raising: asyncio.Task[None] | None = None
         self.published: dict[str, list[PortSpec]] = {}
         self.starting: dict[int, str] = {}  # request -> instance or token
+        self.cancelling: set[asyncio.Task[None]] = set()
         self.early: dict[str, int | None] = {}  # those init has started and nobody knows of yet; how they ended
         self.dead: asyncio.Future[None] | None = None
         self.closing = False
@@ -443,7 +445,7 @@ class StackSandbox:
                 ),
                 [*_stdio(stdio), *held.group.entries],
             )
-        except (Refused, asyncio.CancelledError):
+        except BaseException:
             if id in self.attached:
                 self._detach(id)
             raise
@@ -481,14 +483,25 @@ class StackSandbox:
         return running
 
     def signal(self, id: str, signum: int) -> bool:
+        """False when there is no such process yet, or any more. SIGKILL ends one that is being started, too."""
         running = self.running.get(id)
         if running is None:
+            if signum == signal.SIGKILL and id in self.starting.values() and self.loop is not None:
+                request = Cancel(number=self._number(), id=id)
+                task = self.loop.create_task(self._send(self.channel, msgspec.json.encode(request), ()))
+                self.cancelling.add(task)
+                task.add_done_callback(self._cancelled)
             return False
         try:
             signal.pidfd_send_signal(running.pidfd, signum)
         except ProcessLookupError:
             return False
         return True
+
+    def _cancelled(self, task: "asyncio.Task[None]") -> None:
+        self.cancelling.discard(task)
+        if not task.cancelled():
+            task.exception()  # stack init is gone, and so is the start
 
     # the border
 
@@ -521,6 +534,10 @@ class StackSandbox:
             self.border = ours  # before the wait: the next one asks the same border
             try:
                 await self._ask(StartBorder(number=self._number()), [theirs.fileno()])
+            except BaseException:
+                if self.border is ours:
+                    self._drop_border()
+                raise
             finally:
                 theirs.close()
             if self.loop is not None and self.border is ours:

@@ -24,6 +24,7 @@ from cais.sandbox.netlink import Links
 from cais.sandbox.roots import step
 from cais.sandbox.script import Calls
 
+_HERE = wire.packet(msgspec.json.encode(Report(alive=True)))
 _SPACES = ("mnt", CLONE_NEWNS), ("net", CLONE_NEWNET), ("uts", CLONE_NEWUTS), ("ipc", CLONE_NEWIPC)
 
 
@@ -82,18 +83,18 @@ class Starter:
         """fds: stdin, stdout, stderr, each cgroup.procs to enter, and the status to tell how it goes."""
         status = socket.socket(fileno=fds[-1])
         try:
-            pidfd = self._start(request, fds[:3], fds[3:-1], status)
+            self._start(request, fds[:3], fds[3:-1], status)
         except Refused as error:
             service.fail(status, error.step, error.why)
         except BaseException as error:
             service.fail(status, "start", f"{type(error).__name__}: {error}")
-        for fd in (pidfd, *fds[:-1]):
+        for fd in fds[:-1]:
             os.close(fd)
         for space, flag in self.home:
             kernel.setns(space, flag)
         status.close()
 
-    def _start(self, request: Spawn, stdio: Sequence[int], groups: Sequence[int], status: socket.socket) -> int:
+    def _start(self, request: Spawn, stdio: Sequence[int], groups: Sequence[int], status: socket.socket) -> None:
         world, process = self.world, request.process
         with step("clone"):
             kernel.unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC)
@@ -116,6 +117,7 @@ class Starter:
             raise Refused(f"working directory {process.cwd}", "it must be an absolute path")
         ends = service.stdio(stdio, person, world)
         calls = Calls()
+        calls.add("report", "write", status.fileno(), _HERE, len(_HERE))  # stack init reads from whom it is
         calls.add("session", "setsid")
         calls.add("keyring", "keyctl", 1, None, forgive=script.ANY)  # as kernel.new_session_keyring
         for fd in groups:
@@ -131,16 +133,13 @@ class Starter:
         calls.add("descriptors", "close_range", 3, 0xFFFFFFFF, 0, forgive=errno.ENOSYS)  # they close by themselves
         _exec(calls, process.argv, {"HOME": person.home, **process.env})
         with step("clone"):
-            pid, failed = calls.run(CLONE_NEWPID | CLONE_PARENT)
-        pidfd = os.pidfd_open(pid)
-        service.report(status, Report(fds=("pidfd",)), [pidfd])
+            _, failed = calls.run(CLONE_NEWPID | CLONE_PARENT)
         if failed is not None:
             raise _refused(failed, process)
         for fd in ends:
             os.close(fd)
         if builder.proc >= 0:
             os.close(builder.proc)
-        return pidfd
 
     def _network(self, request: Spawn, status: socket.socket) -> None:
         wired = [service.wired(link) for link in request.links]
