@@ -471,3 +471,25 @@ def test_two_ups_that_want_different_things_leave_what_the_last_one_wants(projec
     _, err = two.communicate(timeout=60)
     assert two.returncode == 0, err
     assert {row["Name"]: row["State"] for row in project.ps().values()} == {f"{name}-a-1": "running"}
+
+
+def test_an_up_interrupted_while_one_waits_says_not_that_it_is_done_and_the_next_tells_of_the_waiting(project):
+    project.compose(
+        f"""
+    services:
+      db: {{{BOX}, command: [sleep, "1000"], healthcheck: {{test: [CMD, "false"], interval: 100ms, retries: 1000}}}}
+      api: {{{BOX}, command: [sleep, "1000"], depends_on: {{db: {{condition: service_healthy}}}}}}
+    """
+    )
+    for flags in (["-d"], ["-d"], []):
+        up = project.popen("up", *flags, stderr=subprocess.PIPE)
+        err = ""
+        while "api  waiting for db to be healthy" not in err:
+            line = up.stderr.readline()
+            assert line, err
+            err += line
+        up.send_signal(signal.SIGINT)
+        out = up.communicate(timeout=60)[1]
+        assert up.returncode == 130
+        assert "up: ended after" in out and "Gracefully stopping" in out.partition("up: ended after")[2]
+        assert all(row["State"] in ("exited", "created") for row in project.ps().values())

@@ -139,8 +139,20 @@ class _Up:
     def __init__(self, options: GlobalOptions, given: Given, stack: Stack) -> None:
         self.options, self.given, self.stack = options, given, stack
         self.detached = given.flag("detach") or given.flag("wait") or given.flag("no-start")
+        self.asked: list[str] = []  # ids that did not run before, and that ^C stops
 
     def run(self) -> int:
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            if not self.asked:
+                raise
+            from cais.cli.attached import INTERRUPTED, stop_gracefully
+
+            stop_gracefully(self.stack.name, self.asked, self._apply_options().stop_timeout)
+            return INTERRUPTED
+
+    def _run(self) -> int:
         given, stack = self.given, self.stack
         if given.flag("dry-run") or self.options.dry_run:
             return self._dry_run()
@@ -166,9 +178,7 @@ class _Up:
                     from cais.supervise.messages import Watch
 
                     watcher.post(Watch())
-            code = self._bring(client, wanted, apply, progress, there)
-        if code is not None:
-            return code
+            self._bring(client, wanted, apply, progress, there)
         with client:
             self._addresses(client)
         if watcher is None:
@@ -328,8 +338,8 @@ class _Up:
 
     def _bring(
         self, client: Client, wanted: Wanted, apply: ApplyOptions, progress: Progress, there: Snapshot | None
-    ) -> int | None:
-        """Carry it out, showing how it goes. None: it is up."""
+    ) -> None:
+        """Carry it out, showing how it goes."""
         from cais.cli.bring import Shower, names_of, raise_failures
 
         pairs = {s.id: s.service for s in (*(there.specs if there else ()), *wanted.desired.instances)}
@@ -337,16 +347,11 @@ class _Up:
         shower.only = _concerned(wanted.desired, apply, there)
         shower.checked = {s.id for s in wanted.desired.instances if s.health}
         before = {s.id for s in there.states if s.pid} if there else set()
-        try:
-            shower.show(client.apply(wanted.desired, apply))
-        except KeyboardInterrupt:
-            started = [s.id for s in wanted.desired.instances if s.id not in before]
-            from cais.cli.attached import stop_gracefully
-
-            stop_gracefully(self.stack.name, started, apply.stop_timeout)
-            return 130
+        self.asked = [s.id for s in wanted.desired.instances if s.id not in before]
+        shower.show(client.apply(wanted.desired, apply))
+        if self.detached:
+            self.asked = []
         raise_failures(client.done)
-        return None
 
     def _addresses(self, client: Client) -> None:
         from cais.engine.native.addresses import addresses

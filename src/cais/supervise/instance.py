@@ -119,7 +119,7 @@ class Instance:
     def _do(self, action: machine.Action) -> None:
         match action:
             case machine.AskDependencies():
-                self.culprit = ""
+                self.culprit = self.waits_for = ""
                 self.supervisor.reconsider_soon()
             case machine.Spawn(run):
                 self._task(self._spawn(run))
