@@ -9,6 +9,9 @@ import pytest
 import cais
 from cais.cli import config
 from cais.cli.project import GlobalOptions
+from cais.load.api import load_with
+from cais.load.job import Options
+from cais.load.lookup import normal_name
 
 
 def load(tmp_path: Path, text: str, **env: str) -> cais.Stack:
@@ -255,3 +258,64 @@ def test_a_text_without_its_variable_is_one_fault_whatever_should_stand_there(tm
             service(tmp_path, body)
         codes = [one.code for one in caught.value.found if one.severity == "error"]
         assert codes in (["template"], ["required-variable"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("${U:-{}} x", "{} x"),
+        ("${U:-{{.Node}}} {$A}", "{{.Node}} {a}"),
+        ('${U:-{"k": {"n": 1}}}', '{"k": {"n": 1}}'),
+        ("${A:-{}}", "a"),
+        ("${A:-${B} $A", "a a"),
+        ("${U:-${V:-${A}}}}", "a}"),
+        ("{${A}}", "{a}"),
+    ],
+)
+def test_braces_in_a_default_count_as_docker_compose_counts_them(tmp_path: Path, text: str, expected: str) -> None:
+    found = load(tmp_path, json.dumps({"services": {"api": {"image": "x", "labels": {"l": text}}}}), A="a")
+    assert found.canonical["services"]["api"]["labels"]["l"] == expected
+
+
+def test_a_default_that_is_not_closed_is_a_fault(tmp_path: Path) -> None:
+    for text in ("${U:-{", "${U:-${A}", "${U:-{}} ${A}", "${U:-a\\nb}"):
+        assert "invalid interpolation" in refused(tmp_path, f'labels: {{l: "{text}"}}'), text
+
+
+def test_a_project_may_list_a_thousand_ports_of_one_service(tmp_path: Path) -> None:
+    ports = [f"{port}:{port}" for port in range(1, 1001)]
+    assert len(service(tmp_path, f"ports: {json.dumps(ports)}")["ports"]) == 1000  # type: ignore[arg-type]
+
+
+def test_what_no_variable_can_mend_is_refused_without_interpolation(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    for body in ("ports: ['0']", "ports: [-80]", "volumes: [':/a']", "volumes: ['data:${B}:${C}:${D}']"):
+        path.write_text(f"services: {{api: {{image: x, {body}}}}}")
+        with pytest.raises(cais.Faults):
+            load_with(Options(paths=[str(path)], interpolate=False), {})
+
+
+def test_the_projects_name_is_a_variable_whatever_gave_it(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("services: {api: {image: 'x:${COMPOSE_PROJECT_NAME}', environment: [COMPOSE_PROJECT_NAME]}}")
+
+    def image(name: str | None, interpolate: bool = True, **env: str) -> tuple[str, Any]:
+        options = Options(paths=[str(path)], project_name=name, interpolate=interpolate)
+        found = load_with(options, env).canonical["services"]["api"]
+        return found["image"], found["environment"]
+
+    assert image("given", COMPOSE_PROJECT_NAME="around") == ("x:given", {"COMPOSE_PROJECT_NAME": "given"})
+    folder = normal_name(tmp_path.name)
+    assert image(None, COMPOSE_PROJECT_NAME="")[0] == f"x:{folder}"
+    assert image("given", interpolate=False)[1] == ["COMPOSE_PROJECT_NAME=given"]
+
+
+def test_a_job_needs_a_trigger(tmp_path: Path) -> None:
+    with pytest.raises(cais.Faults) as caught:
+        load(tmp_path, "services: {api: {image: x}}\njobs: {j: {image: x, triggers: {}}}")
+    assert "manual or schedule" in caught.value.found[0].message
+
+
+def test_shares_read_as_go_prints_them(tmp_path: Path) -> None:
+    assert [service(tmp_path, f"cpus: {n}")["cpus"] for n in ("0.333333333333", "1.1", "2")] == [0.33333334, 1.1, 2]
+    assert "must be a text" in refused(tmp_path, "storage_opt: {size: [1]}")

@@ -154,3 +154,19 @@ def test_yaml_reads_as_docker_composes(run, tmp_path: Path) -> None:  # type: ig
         "  default:\n"
         "    name: shop_default\n"
     )
+
+
+def test_names_are_sorted_as_gos_writer_sorts_them() -> None:
+    from cais.source.emit import dump
+
+    names = ["-", "_a", "€", "1", "01", "a", "a-b", "a1b", "a1-", "a2", "a10", "é"]
+    assert [line.split(":")[0].strip("'\"") for line in dump(dict.fromkeys(reversed(names), 1)).splitlines()] == names
+
+
+def test_texts_are_written_as_docker_compose_writes_them() -> None:
+    from cais.source.emit import dump
+
+    assert dump(
+        {"a": "\U0001f600 \x07", "b": " in\nout", "c": "tab\t\nend\n", "d": 1000.0, "e": 1e-7, "f": "x \ny"}
+    ) == ('a: "\\U0001F600 \\a"\nb: |2-\n   in\n  out\nc: |\n  tab\t\n  end\nd: 1000\ne: 1e-07\nf: "x \\ny"\n')
+    assert dump({"one\ntwo": {"x" * 129: ["v"]}}) == f"? |-\n  one\n  two\n: ? {'x' * 129}\n  : - v\n"

@@ -113,7 +113,7 @@ def output(stack: Stack, given: Given) -> str:
     if given.flag("images"):
         return lines(image for _, image in images(stack))
     if given.flag("environment"):
-        return lines(f"{name}={value}" for name, value in sorted(stack.environment.items()))
+        return lines(sorted(f"{name}={value}" for name, value in stack.environment.items()))
     if given.said("hash"):
         return hashes(stack, given.text("hash"))
     if given.flag("variables"):

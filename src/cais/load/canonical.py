@@ -8,6 +8,7 @@ from typing import Any
 
 from cais.load import ports, volumes
 from cais.load.job import Job
+from cais.source.scalars import go_float
 from cais.source.tree import NOWHERE, List, Map
 
 MAX_PORTS = 140_000
@@ -108,6 +109,10 @@ def build(worker: Canonical, value: Any, at: int) -> Any:
     return value
 
 
+def attestation(worker: Canonical, value: Any, at: int) -> Any:
+    return go_text(value) if value.__class__ is bool else value
+
+
 def contexts(worker: Canonical, value: Any, at: int) -> Any:
     """`[name=source]`: a name alone leads nowhere."""
     for index, item in enumerate(value if value.__class__ is List else ()):
@@ -168,16 +173,19 @@ def port_list(worker: Canonical, value: Any, at: int) -> Any:
             worker.job.error("port", f"{go_text(item)} is not a port", place)
             continue
         try:
-            for port in ports.parse(go_text(item)):
-                fresh.add(Map(port, dict.fromkeys(port, place)), place)
-            worker.job.ports += len(fresh)
-            if worker.job.ports > MAX_PORTS:
-                worker.job.error("port", f"more than {MAX_PORTS:,} ports are published", place)
-                return fresh
+            parsed = ports.parse(go_text(item))
         except ValueError as error:
-            if not worker.job.options.interpolate:
-                return value  # the list stays as it was written
+            written = item.__class__ is str and error.__class__ is not ports.NoTarget
+            if written and not worker.job.options.interpolate:
+                return value  # a variable may stand in it
             worker.job.error("port", str(error), place, hint="[[address:]published:]target[/protocol]")
+            continue
+        for port in parsed:
+            fresh.add(Map(port, dict.fromkeys(port, place)), place)
+        worker.job.ports += len(parsed)
+        if worker.job.ports > MAX_PORTS:
+            worker.job.error("port", f"more than {MAX_PORTS:,} ports are published", place)
+            return fresh
     return fresh
 
 
@@ -190,8 +198,6 @@ def volume_list(worker: Canonical, value: Any, at: int) -> Any:
             try:
                 parsed = volumes.parse(item)
             except ValueError as error:
-                if not worker.job.options.interpolate:
-                    continue
                 worker.job.error("volume", str(error), place, hint="[source:]target[:options]")
                 parsed = {"type": ""}  # reported: nothing more is said of it
             if "target" in parsed:
@@ -216,6 +222,8 @@ def devices(worker: Canonical, value: Any, at: int) -> Any:
         place = value.at[index]
         parts = item.split(":")
         if len(parts) > 3:
+            if not worker.job.options.interpolate:
+                return value
             worker.job.error("device", f'"{item}" is not a device', place, hint="source[:target[:permissions]]")
             continue
         target = parts[1] if len(parts) > 1 else parts[0]
@@ -328,24 +336,13 @@ def go_text(value: Any) -> str:
     return str(value)
 
 
-def go_float(value: float) -> str:
-    """Go's `%v` of a float64: shortest digits, an exponent below 1e-4 and from a million on."""
-    if value != value or value in (float("inf"), float("-inf")):
-        return {"inf": "+Inf", "-inf": "-Inf"}.get(repr(value), "NaN")
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        return repr(value).removesuffix(".0")
-    for digits in range(17):
-        text = f"{value:.{digits}e}"
-        if float(text) == value:
-            break
-    return text
-
-
 BUILD: dict[str, Transform] = {
     "additional_contexts": contexts,
     "args": pairs,
     "labels": pairs,
     "no_cache_filter": texts,
+    "provenance": attestation,
+    "sbom": attestation,
     "secrets": grants,
     "ssh": ssh,
 }

@@ -28,6 +28,12 @@ def validate(job: Job, tree: Map) -> None:
             if host is not None and not is_address(str(host)):
                 job.error("port", f'service "{name}": host_ip "{host}" is not an IP address', ports.at[index])
         _devices(job, name, service)
+    for name, entry in _items(tree, "jobs"):
+        triggers = entry.get("triggers")
+        if triggers.__class__ is Map and "manual" not in triggers and "schedule" not in triggers:
+            job.error(
+                "missing-key", f'job "{name}": triggers needs manual or schedule', entry.where("triggers"), key=True
+            )
 
 
 def _file_object(job: Job, section: str, name: str, entry: Map, wanted: tuple[str, ...], at: int) -> None:

@@ -70,9 +70,10 @@ class Reader:
                 self.name = Substitution(job.environment.get).replace(self.name)
             except TemplateError:
                 self.name = ""  # reported when the document is interpolated
-        name = self.given or normal_name(self.name) or self.fallback
+        as_written = not (job.options.interpolate or job.options.normalize)
+        name = self.given or (self.name if as_written else normal_name(self.name)) or self.fallback
         if name:
-            job.environment.setdefault("COMPOSE_PROJECT_NAME", name)
+            job.environment["COMPOSE_PROJECT_NAME"] = name
         if self.name_at != NOWHERE and not self.given and not normal_name(self.name) and not job.failed:
             job.error("project-name", "the project's name is empty", self.name_at, hint="give one with -p")
 

@@ -14,7 +14,7 @@ from cais.source.tree import List, Map
 
 def bare_names(job: Job, container: Map) -> None:
     """`environment: [HOME]` takes its value from the outside; so do build arguments, or they are none."""
-    around: Mapping[str, str] = job.environment if job.options.interpolate else {}
+    around: Mapping[str, str] = job.environment if job.options.interpolate else own_name(job)
     _fill(around, container.get("environment"))
     build = container.get("build")
     arguments = build.get("args") if build.__class__ is Map else None
@@ -24,13 +24,31 @@ def bare_names(job: Job, container: Map) -> None:
             arguments.drop(name)
     elif arguments.__class__ is List:  # `--no-interpolate` leaves lists
         given = [(item, at) for item, at in zip(arguments, arguments.at, strict=True) if "=" in str(item)]
-        build["args"] = List([item for item, _ in given], [at for _, at in given]) if given else None
+        build["args"] = List([item for item, _ in given], [at for _, at in given])
+
+
+def own_name(job: Job) -> dict[str, str]:
+    """The one variable that `--no-interpolate` fills in: the loader itself makes it."""
+    return {"COMPOSE_PROJECT_NAME": job.environment["COMPOSE_PROJECT_NAME"]}
 
 
 def _fill(around: Mapping[str, str], values: Any) -> None:
-    for name, value in values.items() if values.__class__ is Map else ():
-        if value is None and name in around:
-            values[name] = around[name]
+    if values.__class__ is Map:
+        for name, value in values.items():
+            if value is None and name in around:
+                values[name] = around[name]
+    elif values.__class__ is List:
+        for index, name in enumerate(values):
+            if name in around:
+                values[index] = f"{name}={around[name]}"
+
+
+def in_lists(tree: Map, around: Mapping[str, str]) -> None:
+    """Bare names in lists that stay lists: the project's own, and those that only an included project knows."""
+    services = tree.get("services")
+    for service in services.values() if services.__class__ is Map else ():
+        if service.__class__ is Map and service.get("environment").__class__ is List:
+            _fill(around, service["environment"])
 
 
 def files(job: Job, tree: Map) -> None:

@@ -132,6 +132,7 @@ def decimal(job: Job, value: Any, at: int) -> Any:
     except OverflowError:
         job.error("cast", f"{found} is too large", at)
         return OMIT
+    (found,) = struct.unpack("f", packed)
     for digits in range(1, 10):
         short = float(f"{found:.{digits}g}")
         if struct.pack("f", short) == packed:
@@ -243,9 +244,9 @@ def plain_texts(job: Job, value: Any, at: int) -> Any:
     if not value:
         return OMIT
     for key, item in value.items():
-        if item.__class__ is bool or item.__class__ is float:
-            job.error("wrong-type", f"{key} must be a text, not {go_text(item)}", value.where(key),
-                      hint=f'put it in quotes: "{go_text(item)}"')  # fmt: skip
+        if item.__class__ in (bool, float, Map, List):
+            hint = f'put it in quotes: "{go_text(item)}"' if item.__class__ in (bool, float) else ""
+            job.error("wrong-type", f"{key} must be a text, not {shown(item)}", value.where(key), hint=hint)
     return labels(job, value, at)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from cais.load import consistency, normalize
+from cais.load import consistency, environment, normalize
 from cais.load.job import Job
 from cais.load.lookup import read_env
 from cais.load.merge import Merge
@@ -67,6 +67,9 @@ class Includes:
             imported = self.project(files, folder, (*chain, path), at)
             normalize.defaults(job, imported, folder)
             consistency.validate(job, imported)
+            if not job.options.interpolate:
+                own = {name: value for name, value in job.environment.items() if name not in outer}
+                environment.in_lists(imported, own)
             if not job.options.resolve_paths:  # they count from the including project's folder, unless one was named
                 folder = expand(directory) if directory else os.path.relpath(folder, outer_folder)
             resolve(job, imported, folder)

@@ -18,7 +18,7 @@ MAX_NESTING = 50
 MAX_RESULT = 1_000_000
 
 _NAME = re.compile(r"[_a-zA-Z][_a-zA-Z0-9]*")
-_BRACED = re.compile(r"([_a-zA-Z][_a-zA-Z0-9]*)(?:(:?[-+?])(.*))?")
+_BRACED = re.compile(r"([_a-zA-Z][_a-zA-Z0-9]*)(?:(:?[-+?])(.*))?}")
 
 
 class TemplateError(Exception):
@@ -60,12 +60,15 @@ class Substitution:
         if after == "$":
             return dollar + 2, "$"
         if after == "{":
-            end = _closing(text, dollar)
-            inside = text[dollar + 2 : end] if end >= 0 else ""
-            match = _BRACED.fullmatch(inside)
+            match = _BRACED.match(text, dollar + 2)
             if not match:
                 raise _invalid(text)
-            return end + 1, self._braced(match[1], match[2], match[3], depth)
+            name, operator, word = match.groups()
+            if operator is None:
+                return match.end(), self._braced(name, None, None, depth)
+            end = _closing(word)
+            behind = match.start(3) + end + 1 if end >= 0 else match.end()
+            return behind, self._braced(name, operator, word[:end] if end >= 0 else word, depth)
         named = _NAME.match(text, dollar + 1)
         if not named:
             return dollar + 1, "$"  # a dollar sign before anything else is one
@@ -100,16 +103,18 @@ class Substitution:
         return value
 
 
-def _closing(text: str, dollar: int) -> int:
-    """The index of the brace that closes `${` at `dollar`, or -1."""
-    depth = 0
-    index = dollar
-    while index < len(text):
-        if text[index] == "}":
+def _closing(word: str) -> int:
+    """The index of the brace that ends `word`, which goes on to the last brace of its line, or -1: then all is its.
+
+    As Docker Compose counts: every brace opens, of a variable or not, and what stands right behind it is not looked at.
+    """
+    depth, index = 1, 0
+    while index < len(word):
+        if word[index] == "}":
             depth -= 1
             if depth == 0:
                 return index
-        elif text.startswith("${", index):
+        elif word[index] == "{":
             depth += 1
             index += 1
         index += 1

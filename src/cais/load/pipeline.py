@@ -60,7 +60,8 @@ def _finish(job: Job, tree: Map, found: lookup.Found, name: str, name_at: int) -
     active = profiles.active_profiles(job)
     everything = profiles.all_profiles(tree)
     if not options.interpolate:  # the model as it stands, as Docker Compose has it: not decoded, nothing left out
-        if options.normalize or name_at >= 0:
+        environment.in_lists(tree, environment.own_name(job))
+        if options.normalize:
             tree.put("name", name, name_at)
         job.stop_if_failed()
         job.found = sort(job.found)

@@ -8,6 +8,10 @@ from typing import Any
 _PORT = re.compile(r"\+?[0-9]+")
 
 
+class NoTarget(ValueError):
+    """What is a port by its form, but none that can be reached."""
+
+
 def parse(text: str) -> list[dict[str, Any]]:
     """One mapping for each port of `text`; ValueError says what is wrong."""
     host, published, target, protocol = split(text)
@@ -17,7 +21,7 @@ def parse(text: str) -> list[dict[str, Any]]:
         raise ValueError(f'"{protocol}" is not a protocol: tcp, udp or sctp')
     first, last = _range(target, "container port")
     if first == 0:
-        raise ValueError(f'"{text}" names no container port: it cannot be 0')
+        raise NoTarget(f'"{text}" names no container port: it cannot be 0')
     if published:
         begin, end = _range(published, "published port")
         if end - begin != last - first and last != first:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from cais.source.scalars import resolve
+from cais.source.scalars import go_float, resolve
 
 _LETTER = "\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd"
 _PLAIN = re.compile(
@@ -174,7 +174,7 @@ def scalar(value: Any, indent: str = "") -> str:
             return ".nan"
         if value in (float("inf"), float("-inf")):
             return ".inf" if value > 0 else "-.inf"
-        return repr(value)
+        return go_float(value)
     return str(value)
 
 

@@ -70,3 +70,16 @@ def _int(plain: str) -> int:
     if len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567":
         return sign * int(digits, 8)
     return sign * int(digits, 0)
+
+
+def go_float(value: float) -> str:
+    """Go's `%v` of a float64: shortest digits, an exponent below 1e-4 and from a million on."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return {"inf": "+Inf", "-inf": "-Inf"}.get(repr(value), "NaN")
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return repr(value).removesuffix(".0")
+    for digits in range(17):
+        text = f"{value:.{digits}e}"
+        if float(text) == value:
+            break
+    return text
