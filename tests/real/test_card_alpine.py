@@ -97,3 +97,10 @@ def test_the_table_names_packages_that_debian_has() -> None:
         timeout=500,
     ).stdout.splitlines()
     assert said == []
+
+
+@pytest.mark.parametrize("image", ["alpine:3.20", "nginx:alpine", "busybox"])
+@pytest.mark.parametrize("shell", ["sh", "ash"])
+def test_the_shell_is_busybox_s(image: str, shell: str) -> None:
+    script = "set -o pipefail; false | true || echo fail; x=abcdef; [[ ${x:0:3} == abc ]]; source /dev/null; echo -e x"
+    assert in_image.run(image, shell, "-ec", script).stdout == "fail\nx\n"

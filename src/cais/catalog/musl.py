@@ -1,5 +1,5 @@
-"""Alpine's tags on the Debian userland: `apk`, BusyBox's `adduser` and `addgroup`, `ash`, and the small programs that
-Alpine has and Debian's minimal system lacks. `make` lays this over the recipe of any card whose tag says alpine.
+"""Alpine's tags on the Debian userland: `apk`, BusyBox's `adduser` and `addgroup`, its shell, and the small programs
+that Alpine has and Debian's minimal system lacks. `make` lays this over the recipe of any card whose tag says alpine.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from cais.catalog.api import DebianPackages, FileIn, ImageRef, Program, Recipe
 from cais.model.image import FIDELITY_ORDER, NEAR
 
 _HOME = Path(__file__).with_name("alpine")
-# BusyBox applets that scripts and healthchecks in Alpine images call.
+# BusyBox applets that scripts and healthchecks in Alpine images call. Its shell first: `set -o pipefail`, `[[`,
+# `source`, `${x:0:3}` and `echo -e` work in every Alpine script and in no dash.
 _APPLETS = (
-    "free ftpget fuser httpd ifconfig ip killall less lsof netstat nslookup pgrep ping pkill ps route "
+    "sh ash free ftpget fuser httpd ifconfig ip killall less lsof netstat nslookup pgrep ping pkill ps route "
     "telnet top traceroute unzip uptime vi watch xxd"
 )
 
@@ -53,4 +54,4 @@ def files() -> tuple[FileIn, ...]:
 
 
 def links() -> tuple[tuple[str, str], ...]:
-    return (("/bin/ash", "dash"), *((f"/usr/bin/{name}", "busybox") for name in _APPLETS.split()))
+    return tuple((f"/usr/bin/{name}", "busybox") for name in _APPLETS.split())

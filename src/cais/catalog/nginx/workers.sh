@@ -3,7 +3,7 @@
 set -eu
 [ -n "${NGINX_ENTRYPOINT_WORKER_PROCESSES_AUTOTUNE:-}" ] || exit 0
 conf=/etc/nginx/nginx.conf
-[ -w "$conf" ] || exit 0
+(: >>"$conf") 2>/dev/null || exit 0
 count=$(nproc)
 if read -r quota period 2>/dev/null </sys/fs/cgroup/cpu.max && [ "$quota" != max ]; then
     allowed=$(((quota + period - 1) / period))
