@@ -61,6 +61,14 @@ def test_where_nothing_ran_nobody_is_sent_to_the_logs(project):
     fails(project, says=["db | why", "'cais logs db' shows all"])
 
 
+def test_all_that_cannot_start_is_told_at_once(project):
+    services = [f"{name}: {{image: 'debian:bookworm-slim', command: [no-{name}]}}" for name in "abcd"]
+    waiting = "e: {image: 'debian:bookworm-slim', command: [sleep, '9'], depends_on: [a]}"
+    project.compose(f"services: {{{', '.join((*services, waiting))}}}\n")
+    text = fails(project, says=[f"cannot start {name}: exec no-{name}: not found" for name in "abcd"])
+    assert "cannot start e" not in text
+
+
 def test_a_program_that_is_missing_in_the_image_is_named(project):
     project.compose(
         """

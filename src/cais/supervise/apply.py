@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from cais.supervise import actions as act
 from cais.supervise import machine
 from cais.supervise.api import Desired
-from cais.supervise.arrival import arrival
+from cais.supervise.arrival import arrival, failures
 from cais.supervise.command import remove, stop
 from cais.supervise.diff import diff
 from cais.supervise.instance import Instance
-from cais.supervise.messages import ApplyOptions, Done
+from cais.supervise.messages import ApplyOptions, Done, Failure
 from cais.supervise.waiting import REMOVED, STOPPED
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ async def apply(supervisor: Supervisor, desired: Desired, options: ApplyOptions)
             match action:
                 case act.Start(id=id):
                     supervisor.instances[id].no_deps = options.no_deps
+                    supervisor.instances[id].awaited = options.attached
                     starting.append(supervisor.instances[id])
                     supervisor.instances[id].feed(machine.Start())
                 case act.Restart(id=id):
@@ -65,9 +66,16 @@ async def apply(supervisor: Supervisor, desired: Desired, options: ApplyOptions)
         exit_code=done.exit_code,
         error=done.error,
         hint=done.hint,
-        failures=done.failures,
+        failures=(*done.failures, *_meanwhile(supervisor, starting, done)) if done.failures else (),
         actions=tuple(action.describe() for action in plan.actions),
     )
+
+
+def _meanwhile(supervisor: Supervisor, starting: Sequence[Instance], done: Done) -> list[Failure]:
+    """Those that could not start either, while they were being stopped because of the first: all is told at once."""
+    said = {failure.id for failure in done.failures}
+    failed = [(i, i.life.error) for i in starting if i.life.error]
+    return [failure for failure in failures(supervisor, failed, wait=False) if failure.id not in said]
 
 
 async def _make_room(supervisor: Supervisor, plan: Sequence[object], options: ApplyOptions) -> None:
