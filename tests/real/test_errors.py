@@ -62,11 +62,25 @@ def test_where_nothing_ran_nobody_is_sent_to_the_logs(project):
 
 
 def test_all_that_cannot_start_is_told_at_once(project):
-    services = [f"{name}: {{image: 'debian:bookworm-slim', command: [no-{name}]}}" for name in "abcd"]
-    waiting = "e: {image: 'debian:bookworm-slim', command: [sleep, '9'], depends_on: [a]}"
-    project.compose(f"services: {{{', '.join((*services, waiting))}}}\n")
-    text = fails(project, says=[f"cannot start {name}: exec no-{name}: not found" for name in "abcd"])
-    assert "cannot start e" not in text
+    """Also where one has failed while the others are still being made."""
+    project.compose(
+        """
+    services:
+      early:
+        image: debian:bookworm-slim
+        command: [sleep, "9"]
+        init: true
+        volumes: [{type: volume, source: data, target: /data, volume: {subpath: nowhere}}]
+      late: {image: "debian:bookworm-slim", command: [no-such-program]}
+      later: {image: "debian:bookworm-slim", command: [nor-this]}
+      waits: {image: "debian:bookworm-slim", command: [sleep, "9"], depends_on: [late]}
+    volumes: {data: {}}
+    """
+    )
+    text = fails(
+        project, says=["cannot start early: mount /data", "late: exec no-such-program", "later: exec nor-this"]
+    )
+    assert "cannot start waits" not in text
 
 
 def test_a_program_that_is_missing_in_the_image_is_named(project):
