@@ -319,3 +319,20 @@ def test_a_job_needs_a_trigger(tmp_path: Path) -> None:
 def test_shares_read_as_go_prints_them(tmp_path: Path) -> None:
     assert [service(tmp_path, f"cpus: {n}")["cpus"] for n in ("0.333333333333", "1.1", "2")] == [0.33333334, 1.1, 2]
     assert "must be a text" in refused(tmp_path, "storage_opt: {size: [1]}")
+
+
+def test_one_container_name_is_enough_for_what_takes_part(tmp_path: Path) -> None:
+    path = tmp_path / "compose.yaml"
+    path.write_text("services: {a: {image: x, container_name: one}, b: {image: x, container_name: one}}")
+    with pytest.raises(cais.Faults):
+        load_with(Options(paths=[str(path)]), {})
+    assert list(load_with(Options(paths=[str(path)], services=["b"]), {}).services) == ["b"]
+    assert list(load_with(Options(paths=[str(path)], unique_names=False), {}).services) == ["a", "b"]
+
+
+def test_a_path_given_by_two_files_is_one(tmp_path: Path) -> None:
+    (tmp_path / "l.env").write_text("A=1\n")
+    other = "services: {b: {image: x, label_file: [./l.env], env_file: [l.env]}}"
+    service = "extends: {file: other.yaml, service: b}, label_file: [l.env], env_file: [l.env]"
+    found = project(tmp_path, f"services: {{a: {{{service}}}}}", other_yaml=other)["a"]
+    assert found["label_file"] == [str(tmp_path / "l.env")] and found["labels"] == {"A": "1"}

@@ -30,6 +30,9 @@ def value(text: str) -> object:
         ("'1'", "1"),
         ("2020-01-01", "2020-01-01"),
         ("!!str 1", "1"),
+        ("!own 1", "1"),
+        ("!!int '1'", 1),
+        (".5_0", ".5_0"),
         ("1e400", "1e400"),
     ],
 )
@@ -59,6 +62,7 @@ def test_an_alias_is_a_copy() -> None:
         ("a: \0", "yaml", 0),
         ("a: [" * 50_000, "too-deep", 0),
         ("a: {<<: 1}", "merge-key", 0),
+        ("a:\n  !!int x", "yaml-tag", 1),
     ],
 )
 def test_faults_have_a_place(text: str, code: str, line: int) -> None:

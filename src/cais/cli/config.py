@@ -43,6 +43,7 @@ COMMAND = Command(
 
 TOP = ("name", "services", "jobs", "networks", "volumes", "secrets", "configs", "models")
 LISTS = ("services", "volumes", "networks", "models")  # of the whole project; they need no env files
+LISTED = (*LISTS, "hash", "images", "profiles", "environment")
 
 
 def run(options: GlobalOptions, argv: list[str]) -> int:
@@ -63,6 +64,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
         validate=not given.flag("variables"),
         normalize=not given.flag("no-normalize"),
         consistency=not given.flag("no-consistency"),
+        unique_names=not any(given.said(name) for name in LISTED),
         resolve_paths=not given.flag("no-path-resolution"),
         resolve_environment=not given.flag("no-env-resolution") and not whole,
     )

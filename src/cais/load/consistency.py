@@ -82,11 +82,9 @@ def consistent(job: Job, tree: Map, disabled: Map) -> None:
     """The checks of a whole project; `disabled` are the services that no profile activates."""
     services = tree.get("services")
     services = services if services.__class__ is Map else Map()
-    containers: dict[str, str] = {}
     for name, service in services.items():
         if service.__class__ is Map:
             _service(job, tree, name, service, services, disabled)
-            _container_name(job, name, service, containers, services)
     _jobs(job, tree, services, disabled)
     for name, entry in _items(tree, "secrets"):
         if not entry.get("external") and not entry.get("file") and not entry.get("environment"):
@@ -327,18 +325,20 @@ def _dependencies(job: Job, name: str, service: Map, services: Map, disabled: Ma
             )
 
 
-def _container_name(job: Job, name: str, service: Map, seen: dict[str, str], services: Map) -> None:
-    container = service.get("container_name")
-    if not container:
-        return
-    if container in seen:
-        job.error(
-            "conflict",
-            f'services "{seen[container]}" and "{name}" have one container_name, "{container}"',
-            service.where("container_name"),
-            notes=[("the other", services[seen[container]].where("container_name"))],
-        )
-    seen.setdefault(container, name)
+def container_names(job: Job, tree: Map) -> None:
+    """No two of the services that take part have one `container_name`."""
+    seen: dict[str, int] = {}
+    holders: dict[str, str] = {}
+    for name, service in _items(tree, "services"):
+        container = service.get("container_name")
+        if not container:
+            continue
+        at = service.where("container_name")
+        if container in seen:
+            message = f'services "{holders[container]}" and "{name}" have one container_name, "{container}"'
+            job.error("conflict", message, at, notes=[("the other", seen[container])])
+        seen.setdefault(container, at)
+        holders.setdefault(container, name)
 
 
 def _circles(job: Job, services: Map) -> None:

@@ -114,9 +114,7 @@ class Extends:
         if target in job.incomplete:
             job.incomplete.add(name)
         if file is not None and base.__class__ is Map:  # paths of another file count from that file's folder
-            rebase_service(
-                job, base, base_folder if job.options.resolve_paths else os.path.relpath(base_folder, folder)
-            )
+            rebase_service(job, base, os.path.relpath(base_folder, folder))
         return base, True
 
     def _given(self, tree: Map) -> None:

@@ -70,9 +70,7 @@ class Includes:
             if not job.options.interpolate:
                 own = {name: value for name, value in job.environment.items() if name not in outer}
                 environment.in_lists(imported, own)
-            if not job.options.resolve_paths:  # they count from the including project's folder, unless one was named
-                folder = expand(directory) if directory else os.path.relpath(folder, outer_folder)
-            resolve(job, imported, folder)
+            resolve(job, imported, expand(directory) if directory else os.path.relpath(folder, outer_folder))
         finally:
             job.environment, job.variable_at, job.working_dir = outer, outer_at, outer_folder
         kept = Map()

@@ -25,6 +25,7 @@ class Options(NamedTuple):
     normalize: bool = True
     validate: bool = True  # against the schema: not for `--variables`
     consistency: bool = True
+    unique_names: bool = True  # of containers: not for what `config` only lists
     resolve_paths: bool = True
     resolve_environment: bool = True
 

@@ -73,6 +73,8 @@ def _finish(job: Job, tree: Map, found: lookup.Found, name: str, name_at: int) -
     if options.services:
         profiles.select(job, tree, disabled, active, options.services)
         environment.files(job, tree)  # those of services that a profile had hidden
+    if options.consistency and options.unique_names:
+        consistency.container_names(job, tree)
     profiles.prune(tree)
     decode.decode(job, tree)
     tree.put("name", name, name_at)

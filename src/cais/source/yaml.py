@@ -17,6 +17,12 @@ MAX_VALUES = 500_000
 MAX_ALIASED = 200_000
 
 _CORE = "tag:yaml.org,2002:"
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    _CORE + "null": ((type(None),), "nothing"),
+    _CORE + "bool": ((bool,), "true or false"),
+    _CORE + "int": ((int,), "a whole number"),
+    _CORE + "float": ((float, int), "a number"),
+}
 
 
 class YamlError(Exception):
@@ -252,16 +258,17 @@ class _Builder:
     def tag_scalar(self, tag: str, value: str, event: Any) -> Any:
         if tag in ("!reset", "!override"):
             self.tagged = True
-            return Tagged(tag, resolve(value) if event.style is None or event.style == "" else value)
-        if tag == _CORE + "str":
-            return value
-        if tag == _CORE + "null":
-            return None
-        if tag in (_CORE + "int", _CORE + "bool", _CORE + "float"):
-            return resolve(value)
+            return Tagged(tag, value)
         if tag == _CORE + "binary":
             return _binary(value)
-        return value if event.style else resolve(value)
+        kinds, what = _KINDS.get(tag, ((str,), ""))
+        if str in kinds:
+            return value  # a text too, whatever it looks like, under a tag that nobody knows
+        found = resolve(value)
+        if found.__class__ not in kinds:
+            mark = event.start_mark
+            self.fault("yaml-tag", f'"{value}" is not {what}', _at(self.number, mark.line, mark.column))
+        return found
 
 
 class _Merge(str):
