@@ -15,7 +15,8 @@ from cais.paths import project_home, state_home
 from cais.sandbox.api import Attachment, Mount, Net, PortSpec, Process, Root
 from cais.supervise.api import InstanceSpec, InstanceState, Log
 from cais.supervise.daemon import prepare_home
-from cais.supervise.logs import ERR, OUT, LogWriter, log_path
+from cais.supervise.logwriter import LogWriter
+from cais.supervise.records import ERR, OUT, log_path
 from cais.supervise.state import Kept, State, write_state
 
 

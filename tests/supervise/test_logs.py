@@ -4,8 +4,13 @@ import os
 import random
 import time
 
+import pytest
+
+from cais.supervise import logwriter
 from cais.supervise.api import Log
-from cais.supervise.logs import CHUNK, ERR, OUT, Follower, LogWriter, last_lines, log_path, read
+from cais.supervise.logs import Follower, last_lines, read
+from cais.supervise.logwriter import LogWriter
+from cais.supervise.records import CHUNK, ERR, NOTE, OUT, log_path, remove_logs
 
 
 def writer(tmp_path, id="p-api-1", **log) -> LogWriter:
@@ -164,3 +169,154 @@ def test_last_lines_are_text_for_messages(tmp_path):
     log.feed(OUT, b"caf\xc3\xa9\n\xff\xfe\n")
     log.close()
     assert last_lines(tmp_path, "p-api-1", 5) == ["café", "\ufffd\ufffd"]
+
+
+def fed(log: LogWriter, numbers: range) -> int:
+    """As an instance feeds it: no more while it is full. How many of `numbers` it took."""
+    for number in numbers:
+        if log.full:
+            return number - numbers.start
+        log.feed(OUT, b"%d\n" % number)
+    return len(numbers)
+
+
+@pytest.mark.parametrize("max_file", [1, 2, 3, 5])
+def test_who_follows_and_reads_seldom_loses_nothing(tmp_path, max_file):
+    log = writer(tmp_path, max_size=1000, max_file=max_file)
+    follower = Follower(tmp_path, None)
+    seen = [line.data for line in follower.begin(None, None)]
+    written = rounds = 0
+    while written < 2000:
+        written += fed(log, range(written, 2000))
+        seen += [line.data for line in follower.poll()]
+        rounds += 1
+    seen += [line.data for line in follower.poll()]
+    assert seen == [b"%d" % n for n in range(2000)]
+    assert rounds > 2  # it had to wait for the reader
+    files = sum(path.stat().st_size for path in (tmp_path / "logs").iterdir())
+    assert files <= 1000 * (max(max_file, 2) + 1)
+    follower.close()
+    assert fed(log, range(2000, 4000)) == 2000  # nobody is waited for any more
+    log.close()
+    assert len(list((tmp_path / "logs").iterdir())) == max_file
+
+
+def test_what_nobody_came_to_read_is_thrown_away_in_the_end_and_told(tmp_path, monkeypatch):
+    log = writer(tmp_path, max_size=1000, max_file=3)
+    follower = Follower(tmp_path, None)
+    assert list(follower.begin(None, None)) == []
+    fed(log, range(20))
+    early = [line.data for line in follower.poll()]
+    taken = fed(log, range(20, 5000))
+    assert taken < 4000  # held up
+    monkeypatch.setattr(logwriter, "PATIENCE", 0.0)
+    assert fed(log, range(20 + taken, 5000)) == 4980 - taken
+    late = list(follower.poll())
+    (told,) = [line for line in late if line.stream == NOTE]
+    shown = [line.data for line in late if line.stream != NOTE]
+    assert (early + shown)[-1] == b"4999"
+    lost = sum(len(b"%d\n" % n) for n in range(5000)) - len(b"\n".join([*early, *shown, b""]))
+    assert told.data.startswith(b"cais: %d bytes were rotated away" % lost)
+    # Where they were is where it is told.
+    before = late.index(told)
+    assert int(late[before - 1].data) + 1 < int(late[before + 1].data) - 1
+    follower.close()
+    log.close()
+
+
+def test_nothing_is_thrown_away_before_who_is_awaited_has_come(tmp_path, monkeypatch):
+    (tmp_path / "logs").mkdir()
+    for max_file in (1, 3):
+        log = LogWriter(log_path(tmp_path, "p-api-1"), Log(max_size=1000, max_file=max_file), awaited=True)
+        written = fed(log, range(2000))
+        assert written < 500
+        follower = Follower(tmp_path, None)
+        seen = [line.data for line in follower.begin(None, 0)]
+        while written < 2000:
+            written += fed(log, range(written, 2000))
+            seen += [line.data for line in follower.poll()]
+        assert seen == [b"%d" % n for n in range(2000)]
+        follower.close()
+        log.close()
+        remove_logs(tmp_path, "p-api-1")
+    log = LogWriter(log_path(tmp_path, "p-api-1"), Log(max_size=1000, max_file=1), awaited=True)
+    fed(log, range(2000))
+    monkeypatch.setattr(logwriter, "PATIENCE", 0.0)  # he did not come
+    assert fed(log, range(2000)) == 2000
+    monkeypatch.setattr(logwriter, "PATIENCE", 1000.0)  # and is not awaited for ever
+    assert fed(log, range(2000)) == 2000
+    log.close()
+    assert len(list((tmp_path / "logs").iterdir())) == 1
+
+
+def test_a_follower_is_told_what_was_thrown_away_before_it_could_look(tmp_path):
+    (tmp_path / "logs").mkdir()
+    follower = Follower(tmp_path, ["p-api-1"])
+    assert list(follower.begin(None, time.time_ns())) == []
+    log = writer(tmp_path, max_size=1000, max_file=2)
+    fed(log, range(500))
+    told, *lines = follower.poll()
+    lost = sum(len(b"%d\n" % n) for n in range(int(lines[0].data)))
+    assert told.data.startswith(b"cais: %d bytes " % lost)
+    assert [int(line.data) for line in lines] == list(range(int(lines[0].data), 500))
+    follower.close()
+    log.close()
+
+
+def test_the_count_of_what_went_before_goes_on_with_the_next_supervisor(tmp_path):
+    for _ in range(3):
+        log = writer(tmp_path, max_size=500, max_file=2)
+        fed(log, range(1000, 1050))
+        log.close()
+    follower = Follower(tmp_path, None)
+    told, *lines = follower.begin(None, 0)
+    follower.close()
+    assert told.data.startswith(b"cais: up to %d bytes " % (3 * 50 * 5 - 5 * len(lines)))
+    assert list(read(tmp_path, since=0)) == lines  # who does not follow asks for what there is
+
+
+def test_a_log_begun_anew_under_a_follower_is_no_loss(tmp_path):
+    log = writer(tmp_path, max_size=1000, max_file=3)
+    follower = Follower(tmp_path, None)
+    seen = [line.data for line in follower.begin(None, None)]
+    for part in range(3):
+        numbers = range(100 * part, 100 * part + 30)
+        fed(log, numbers)
+        seen += [line.data for line in follower.poll()]
+        log.close()
+        remove_logs(tmp_path, "p-api-1")
+        log = writer(tmp_path, max_size=1000, max_file=3)
+    follower.close()
+    log.close()
+    assert seen == [b"%d" % (100 * part + n) for part in range(3) for n in range(30)]
+
+
+def test_lines_written_between_a_look_and_a_rotation_are_not_skipped(tmp_path):
+    """The file is full and turned while the reader is at its end."""
+    log = writer(tmp_path, max_size=300, max_file=4)
+    follower = Follower(tmp_path, None)
+    seen: list[bytes] = []
+    lines = follower.begin(None, None)
+    for number in range(60):
+        log.feed(OUT, b"%d\n" % number)
+        seen += [line.data for line in lines]
+        lines = follower.poll()
+        log.feed(OUT, b"and %d\n" % number)
+    seen += [line.data for line in lines]
+    follower.close()
+    log.close()
+    assert len(seen) == 120
+
+
+def test_the_lines_of_several_come_by_their_times_and_a_pause_loses_none(tmp_path):
+    logs = [writer(tmp_path, f"p-{name}-1") for name in "abc"]
+    follower = Follower(tmp_path, None)
+    assert list(follower.begin(None, None)) == []
+    for number in range(90):
+        logs[number % 3].feed(OUT, b"%d\n" % number)
+    lines = follower.poll()
+    seen = [next(lines).data for _ in range(40)]
+    del lines  # ^C while they are shown
+    seen += [line.data for line in follower.poll()]
+    follower.close()
+    assert seen == [b"%d" % n for n in range(90)]

@@ -247,6 +247,7 @@ class _Up:
             remove_orphans=given.flag("remove-orphans"),
             services=all_services(self.options) if given.flag("remove-orphans") else (),
             named=() if given.flag("always-recreate-deps") else tuple(given.args),
+            attached=not self.detached,
         )
 
     def _say_orphans(self, progress: Progress, there: Snapshot | None) -> None:

@@ -48,6 +48,7 @@ async def apply(supervisor: Supervisor, desired: Desired, options: ApplyOptions)
             match action:
                 case act.Start(id=id):
                     supervisor.instances[id].no_deps = options.no_deps
+                    supervisor.instances[id].awaited = options.attached
                     starting.append(supervisor.instances[id])
                     supervisor.instances[id].feed(machine.Start())
                 case act.Restart(id=id):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from cais.supervise import machine
 from cais.supervise.arrival import arrival
 from cais.supervise.instance import Instance
-from cais.supervise.logs import remove_logs
 from cais.supervise.messages import Command, Done
+from cais.supervise.records import remove_logs
 from cais.supervise.waiting import in_layers
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from cais.paths import private_dir
 from cais.sandbox.api import PortSpec, Refused
 from cais.supervise import machine
 from cais.supervise.api import InstanceSpec, InstanceState
-from cais.supervise.logs import ERR, OUT, LogWriter, log_path, remove_logs
+from cais.supervise.logwriter import LogWriter
 from cais.supervise.machine import Life
 from cais.supervise.messages import plain
+from cais.supervise.records import ERR, OUT, log_path, remove_logs
 from cais.supervise.state import remove_tree
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # The kernel closes a dead instance's pipes at once; only a descriptor passed out of it could hold one open.
 DRAIN = 2.0
 READ = 256 * 1024
+LOOK = 0.05  # seconds between two looks whether its log can take more
 
 
 class Instance:
@@ -48,8 +50,11 @@ class Instance:
         self.gone = asyncio.Event()
         self.stdio: tuple[int, int, int] | None = None  # a one-off's, from its client
         self.on_terminal: Callable[[int], None] | None = None  # who wants the pty's master
+        self.awaited = False  # somebody will follow its log, and is not there yet
         self._timers: dict[type, asyncio.TimerHandle] = {}
         self._readers: set[int] = set()
+        self._waiting: list[tuple[int, int]] = []  # those of them that are not read for now
+        self._over = False  # its pid 1 has ended: what is left in its pipes is little
         self._stdin = -1
         self._drained = asyncio.Event()
         self._log: LogWriter | None = None
@@ -237,9 +242,11 @@ class Instance:
         if self.on_terminal is not None:
             return (-1, -1, -1)
         if self._log is None:
-            self._log = LogWriter(log_path(self.supervisor.home, spec.id), spec.log)
+            self._log = LogWriter(log_path(self.supervisor.home, spec.id), spec.log, awaited=self.awaited)
+            self.awaited = False
         self._log.note("begins")
         self._drained.clear()
+        self._over = False
         if spec.process.tty:
             return (-1, -1, -1)
         stdin = -1
@@ -268,6 +275,14 @@ class Instance:
         asyncio.get_running_loop().add_reader(fd, self._read, fd, stream)
 
     def _read(self, fd: int, stream: int) -> None:
+        if self._log and not self._over and self._log.full:
+            # Its pipe fills up and it waits: who follows its log is behind, and would lose what is thrown away.
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(fd)
+            self._waiting.append((fd, stream))
+            if len(self._waiting) == 1:
+                loop.call_later(LOOK, self._read_on)
+            return
         try:
             data = os.read(fd, READ)
         except BlockingIOError:
@@ -284,6 +299,11 @@ class Instance:
         if not self._readers:
             self._drained.set()
 
+    def _read_on(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for fd, stream in waiting:
+            asyncio.get_running_loop().add_reader(fd, self._read, fd, stream)
+
     # -- end ------------------------------------------------------------------------------------------------------
 
     def _exit(self, run: int, code: int) -> None:
@@ -292,6 +312,8 @@ class Instance:
     async def _exited(self, run: int, code: int) -> None:
         """Its pid 1 has ended: take what is left in the pipes, then tell."""
         at = time.time()
+        self._over = True
+        self._read_on()
         if self._readers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._drained.wait(), DRAIN)
@@ -312,6 +334,7 @@ class Instance:
 
     def _close_pipe(self, fd: int) -> None:
         asyncio.get_running_loop().remove_reader(fd)
+        self._waiting = [one for one in self._waiting if one[0] != fd]
         self._readers.discard(fd)
         os.close(fd)
 

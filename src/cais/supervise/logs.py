@@ -1,325 +1,253 @@
-"""What services wrote: one file per instance, written by the supervisor, read by everybody.
+"""What services wrote, read from the files of `records.py`: all of it, the end of it, or as it comes.
 
-`<project>/logs/<id>.log` is a row of records, oldest first:
-
-    u32 length · u8 stream · u8 flags · u16 0 · u64 nanoseconds since the epoch · payload · u32 length
-
-little-endian. `stream` is 1 (stdout), 2 (stderr) or 0 (a note of the supervisor: `begins`,
-`started`, `exited 3`, `closed`).
-Flag 1 is *partial*: the line goes on in the next record of that stream; a payload has at most 16 KiB, as in Docker's
-json-file (moby `daemon/logger/copier.go`). Payloads are bytes as they came, so binary output survives; the length
-behind a record lets `--tail` walk backwards. A full file becomes `<id>.log.1`, that `<id>.log.2`, and so on.
+Who follows loses nothing as long as he reads: the supervisor holds the service up, for a while (`logwriter.PATIENCE`),
+before it throws away what he has yet to read. What is thrown away after all is told, in a line of stream NOTE.
 """
 
 import os
-import struct
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from heapq import merge
+from fcntl import LOCK_NB, LOCK_SH, LOCK_UN
+from heapq import heapify, heappop, heapreplace
 from pathlib import Path
-from typing import NamedTuple
 
-from cais.supervise.api import Log
+from cais.supervise.records import (
+    BEGINS,
+    NOTE,
+    PARTIAL,
+    LogLine,
+    Record,
+    backwards,
+    lock,
+    log_path,
+    rotated,
+    walk,
+)
 
-NOTE, OUT, ERR = 0, 1, 2
-PARTIAL = 1
-BEGINS = b"begins"
-CHUNK = 16 * 1024
-HEAD = struct.Struct("<IBBHQ")
-TAIL = struct.Struct("<I")
-FRAME = HEAD.size + TAIL.size
-
-
-class LogLine(NamedTuple):
-    """A record. `data` is without its newline; a `partial` one is continued by the next of that id and stream."""
-
-    id: str
-    stream: int
-    at: int  # nanoseconds since the epoch
-    data: bytes
-    partial: bool = False
+AT_ONCE = 1024 * 1024  # bytes of a file that are in memory
 
 
-def log_path(project_home: Path, id: str) -> Path:
-    return project_home / "logs" / f"{id}.log"
+class _Log:
+    """One instance's files, read from the oldest on. `hold`: the supervisor shall wait for us."""
 
+    def __init__(self, folder: int, path: Path, id: str, *, hold: bool) -> None:
+        self.id, self.path = id, path
+        self.lines: deque[LogLine] = deque()  # read, not yet given
+        self.closed = False  # it ended and will not restart by itself
+        self.place = 0  # bytes of output before what is read next; -1: wherever the log begins
+        self.since = 0  # older lines are not wanted
+        self._folder, self._hold = folder, hold
+        self._files: list[int] = []  # what is read, and what followed it when that was looked for last
+        self._offset = 0
 
-def remove_logs(project_home: Path, id: str) -> None:
-    path = log_path(project_home, id)
-    for file in (path, *rotated(path)):
-        file.unlink(missing_ok=True)
+    # -- where to begin ---------------------------------------------------------------------------------------------
 
+    def begin(self, tail: int | None, since: int | None, *, tell: bool) -> None:
+        """At the first line wanted. `tell`: also that there was more of it, which has been thrown away."""
+        self.place = -1
+        if not self._take():
+            self.place = 0
+            return
+        self.since = since or 0
+        if since is not None and tail is None:
+            self._pass_by(since)
+        if tail is not None:
+            self._find(tail)
+        elif tell and since is not None:
+            first = next(walk(os.pread(self._files[0], 4096, 0)), None)
+            if first is not None and first.after and first.at >= since:
+                self._tell(first, f"up to {first.after}")
 
-def rotated(path: Path) -> list[Path]:
-    """The older files of a log, youngest first."""
-    found: list[Path] = []
-    while (older := Path(f"{path}.{len(found) + 1}")).exists():
-        found.append(older)
-    return found
+    def _pass_by(self, since: int) -> None:
+        """Files that were full before that."""
+        while len(self._files) > 1 and os.fstat(self._files[0]).st_mtime_ns < since:
+            os.close(self._files.pop(0))
 
+    def _find(self, tail: int) -> None:
+        found = 0
+        for number in range(len(self._files) - 1, -1, -1):
+            fd = self._files[number]
+            data = os.pread(fd, os.fstat(fd).st_size, 0)
+            data = data[: max((one.end for one in walk(data)), default=0)]
+            offset = len(data)
+            for begin, one in backwards(data):
+                if one.stream != NOTE and not one.flags & PARTIAL:
+                    if found == tail:
+                        break
+                    found += 1
+                offset = begin
+            if found == tail or number == 0:
+                for older in self._files[:number]:
+                    os.close(older)
+                del self._files[:number]
+                since, self.since = self.since, sys.maxsize  # what the wanted lines come after
+                self._offset = self._read(data[:offset])
+                self.since = since
+                return
 
-class LogWriter:
-    """Takes what comes out of an instance's pipes and keeps it. Never raises: a full disk must not end a service."""
+    # -- on from there ----------------------------------------------------------------------------------------------
 
-    def __init__(self, path: Path, log: Log) -> None:
-        self.path, self.log = path, log
-        self.lost = 0  # bytes that the disk refused
-        self._rest = {OUT: bytearray(), ERR: bytearray()}
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = _mend(self._fd)
+    def end(self) -> tuple[int, int]:
+        """The file that is written now, and its size: as far as one look should read."""
+        try:
+            status = os.stat(self.path)
+        except FileNotFoundError:
+            return 0, 0
+        return status.st_ino, status.st_size
 
-    def feed(self, stream: int, data: bytes) -> None:
-        """Bytes of a stream: whole lines are written, the beginning of a line waits for its end or for 16 KiB."""
-        at = time.time_ns()
-        rest = self._rest[stream]
-        rest += data
-        out: list[bytes] = []
-        start = 0
-        while True:
-            end = rest.find(b"\n", start)
-            if end < 0:
-                break
-            while end - start > CHUNK:
-                out.append(_record(stream, PARTIAL, at, rest[start : start + CHUNK]))
-                start += CHUNK
-            out.append(_record(stream, 0, at, rest[start:end]))
-            start = end + 1
-        while len(rest) - start > CHUNK:
-            out.append(_record(stream, PARTIAL, at, rest[start : start + CHUNK]))
-            start += CHUNK
-        del rest[:start]
-        if out:
-            self._write(out)
+    def more(self, end: tuple[int, int]) -> bool:
+        """Some lines more into `lines`; False when all up to `end` has been read."""
+        while self._files or self._take():
+            fd = self._files[0]
+            status = os.fstat(fd)
+            if status.st_ino == end[0] and self._offset >= end[1]:
+                return False
+            whole = len(self._files) > 1 or self.end()[0] != status.st_ino  # asked first: nothing is added to it then
+            if status.st_size < self._offset:
+                self._offset = 0
+            used = self._read(os.pread(fd, AT_ONCE, self._offset))
+            self._offset += used
+            if self.lines:
+                return True
+            if used:
+                continue
+            if not whole or (len(self._files) == 1 and not self._take()):
+                return False
+            os.close(self._files.pop(0))
+            self._offset = 0
+        return False
 
-    def end(self, stream: int) -> None:
-        """The stream is at its end: an unfinished line is written as it is."""
-        rest = self._rest[stream]
-        if rest:
-            self._write([_record(stream, 0, time.time_ns(), rest)])
-            rest.clear()
+    def _read(self, data: bytes) -> int:
+        """Takes the whole records of `data`, which is of the file from `_offset` on; how many bytes they are."""
+        used, first = 0, self._offset == 0
+        for one in walk(data):
+            used = one.end
+            if first:
+                self._enter(one)
+                first = False
+            if one.stream != NOTE:
+                partial = bool(one.flags & PARTIAL)
+                self.place += len(one.data) + (not partial)
+                if one.at >= self.since:
+                    self.lines.append(LogLine(self.id, one.stream, one.at, one.data, partial))
+            elif one.data in (b"closed", b"started"):
+                self.closed = one.data == b"closed"
+        return used
 
-    def note(self, text: str) -> None:
-        self._write([_record(NOTE, 0, time.time_ns(), text.encode())])
+    def _enter(self, first: Record) -> None:
+        """The first record of a file: whether it goes on where the one before it ended."""
+        after = first.after
+        if after and self.place >= 0:
+            lost = after - self.place
+            if lost:  # less than nothing: it is another log of that name
+                self._tell(first, str(lost if lost > 0 else after))
+        self.place = after or 0
+
+    def _tell(self, at: Record, lost: str) -> None:
+        text = f"cais: {lost} bytes were rotated away before they could be shown here (logging: max-size, max-file)"
+        self.lines.append(LogLine(self.id, NOTE, at.at, text.encode()))
+
+    def _take(self) -> bool:
+        """Files that came after the newest we have, each opened while the row stands still. False: there are none."""
+        newest = os.fstat(self._files[-1]).st_ino if self._files else 0
+        new: list[int] = []
+        lock(self._folder, LOCK_SH)
+        try:
+            number = 0
+            while True:
+                name = f"{self.path}.{number}" if number else self.path
+                try:
+                    fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+                except FileNotFoundError:
+                    if number:
+                        break
+                else:
+                    if os.fstat(fd).st_ino == newest:
+                        os.close(fd)
+                        break
+                    new.insert(0, fd)
+                number += 1
+            if new and self._hold:
+                lock(new[-1], LOCK_SH | LOCK_NB)
+        finally:
+            lock(self._folder, LOCK_UN)
+        if new and self._files:
+            lock(self._files[-1], LOCK_UN)
+        self._files += new
+        return bool(new)
+
+    @property
+    def there(self) -> bool:
+        return bool(self._files)
 
     def close(self) -> None:
-        for stream in (OUT, ERR):
-            self.end(stream)
-        os.close(self._fd)
-
-    def _write(self, records: list[bytes]) -> None:
-        for batch in _batches(records, 256 * 1024):
-            if self._size and self._size + len(batch) > self.log.max_size:
-                self._rotate()
-            try:
-                done = os.write(self._fd, batch)
-                while done < len(batch):
-                    done += os.write(self._fd, batch[done:])
-            except OSError:
-                self.lost += len(batch)
-                self._cut()
-                continue
-            self._size += len(batch)
-
-    def _cut(self) -> None:
-        """Take back half a record: what follows one could not be read."""
-        try:
-            os.ftruncate(self._fd, self._size)
-        except OSError:
-            pass
-
-    def _rotate(self) -> None:
-        try:
-            for number in range(self.log.max_file - 1, 0, -1):
-                younger = Path(f"{self.path}.{number - 1}") if number > 1 else self.path
-                if younger.exists():
-                    os.replace(younger, f"{self.path}.{number}")
-            if self.log.max_file <= 1:
-                os.unlink(self.path)
-            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        except OSError:
-            return  # go on in the file that is open
-        os.close(self._fd)
-        self._fd, self._size = fd, 0
-
-
-def _record(stream: int, flags: int, at: int, data: bytes | bytearray) -> bytes:
-    return HEAD.pack(len(data), stream, flags, 0, at) + data + TAIL.pack(len(data))
-
-
-def _batches(records: list[bytes], size: int) -> Iterator[bytes]:
-    batch: list[bytes] = []
-    held = 0
-    for record in records:
-        batch.append(record)
-        held += len(record)
-        if held >= size:
-            yield b"".join(batch)
-            batch, held = [], 0
-    if batch:
-        yield b"".join(batch)
-
-
-def _mend(fd: int) -> int:
-    """Cut half a record off the end, left by a supervisor that was killed while it wrote; returns the size."""
-    size = os.fstat(fd).st_size
-    data = os.pread(fd, size, 0)
-    whole = 0
-    for end, *_ in _walk(data, 0):
-        whole = end
-    if whole < size:
-        os.ftruncate(fd, whole)
-    return whole
-
-
-def _walk(data: bytes, start: int) -> Iterator[tuple[int, int, int, int, bytes]]:
-    """(end, stream, flags, at, payload) of each whole record from `start`."""
-    limit = len(data)
-    while start + FRAME <= limit:
-        length, stream, flags, _, at = HEAD.unpack_from(data, start)
-        end = start + FRAME + length
-        if length > CHUNK or end > limit or TAIL.unpack_from(data, end - TAIL.size)[0] != length:
-            return
-        yield end, stream, flags, at, data[start + HEAD.size : end - TAIL.size]
-        start = end
-
-
-def _whole(data: bytes, id: str, start: int = 0) -> Iterator[LogLine]:
-    for _, stream, flags, at, payload in _walk(data, start):
-        yield LogLine(id, stream, at, payload, bool(flags & PARTIAL))
-
-
-def _last(data: bytes, lines: int) -> tuple[int, int]:
-    """(where the last `lines` lines begin, how many of them were found)."""
-    position, found, cut = len(data), 0, len(data)
-    while position >= FRAME:
-        (length,) = TAIL.unpack_from(data, position - TAIL.size)
-        begin = position - FRAME - length
-        if length > CHUNK or begin < 0:
-            break
-        _, stream, flags, _, _ = HEAD.unpack_from(data, begin)
-        if stream != NOTE and not flags & PARTIAL:
-            if found == lines:
-                return cut, found
-            found += 1
-        cut = position = begin
-    return cut, found
+        for fd in self._files:
+            os.close(fd)
+        self._files.clear()
 
 
 class Follower:
     """Reads logs as they grow. `wait` sleeps on inotify, so a quiet log costs nothing.
 
-    `ids` None: every instance of the project, also one that comes later.
+    `ids` None: every instance of the project, also one that comes later. `hold` False: nobody waits for us.
     """
 
-    def __init__(self, project_home: Path, ids: Iterable[str] | None) -> None:
+    def __init__(self, project_home: Path, ids: Iterable[str] | None, *, hold: bool = True) -> None:
         self.folder = project_home / "logs"
         self.ids = None if ids is None else set(ids)
-        self.closed: set[str] = set()  # instances that ended and will not restart by themselves
-        self._open: dict[str, tuple[int, int]] = {}  # id -> descriptor, offset
+        self._logs: dict[str, _Log] = {}
+        self._hold = hold
         self._inotify = _Inotify(self.folder)
+        self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def fileno(self) -> int:
         return self._inotify.fd
 
     def begin(self, tail: int | None, since: int | None) -> Iterator[LogLine]:
         """What is there already (see `read`); afterwards `poll` gives what is new."""
-        return merge(*(self._begin(id, tail, since) for id in self._names()), key=lambda line: line.at)
+        for log in self._all():
+            log.begin(tail, since, tell=self._hold)
+        yield from self.poll()
+        for log in self._logs.values():
+            log.since = 0
 
-    def _begin(self, id: str, tail: int | None, since: int | None) -> list[LogLine]:
-        path = self.folder / f"{id}.log"
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return []
-        data = os.pread(fd, os.fstat(fd).st_size, 0)
-        offset = 0
-        for end, stream, _, _, payload in _walk(data, 0):
-            offset = end
-            if stream == NOTE:
-                self._note(id, payload)
-        data = data[:offset]
-        self._open[id] = fd, offset
-        parts = [data]
-        if tail is not None:
-            start, found = _last(data, tail)
-            parts = [data[start:]]
-            for older in rotated(path) if found < tail else ():
-                old = older.read_bytes()
-                start, more = _last(old, tail - found)
-                parts.insert(0, old[start:])
-                found += more
-                if found >= tail:
-                    break
-        else:
-            for older in rotated(path):
-                if since is not None and older.stat().st_mtime_ns < since:
-                    break
-                parts.insert(0, older.read_bytes())
-        lines = [line for part in parts for line in _whole(part, id) if line.stream != NOTE]
-        return lines if since is None else [line for line in lines if line.at >= since]
+    def _all(self) -> list[_Log]:
+        names = self.ids
+        if names is None:
+            names = {name[:-4] for name in os.listdir(self.folder) if name.endswith(".log")}
+        for id in sorted(names - self._logs.keys()):
+            self._logs[id] = _Log(self._lock, self.folder / f"{id}.log", id, hold=self._hold)
+        return [self._logs[id] for id in sorted(names)]
 
-    def _names(self) -> list[str]:
-        if self.ids is not None:
-            return sorted(self.ids)
-        return sorted(name[:-4] for name in os.listdir(self.folder) if name.endswith(".log"))
-
-    def poll(self) -> list[LogLine]:
-        """Records written since the last call, in the order of their times."""
+    def poll(self) -> Iterator[LogLine]:
+        """Records written between the last call and this, in the order of their times."""
         self._inotify.drain()
-        lines: list[LogLine] = []
-        for id in self._names():
-            lines += self._more(id)
-        lines.sort(key=lambda line: line.at)
-        return lines
-
-    def _more(self, id: str) -> list[LogLine]:
-        path = self.folder / f"{id}.log"
-        lines: list[LogLine] = []
-        while True:
-            if id not in self._open:
-                try:
-                    self._open[id] = os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0
-                except FileNotFoundError:
-                    return lines
-            fd, offset = self._open[id]
-            size = os.fstat(fd).st_size
-            if size < offset:
-                offset = 0
-            data = os.pread(fd, size - offset, offset)
-            used = 0
-            for end, stream, flags, at, payload in _walk(data, 0):
-                used = end
-                if stream == NOTE:
-                    self._note(id, payload)
-                else:
-                    lines.append(LogLine(id, stream, at, payload, bool(flags & PARTIAL)))
-            self._open[id] = fd, offset + used
-            try:
-                same = os.stat(path).st_ino == os.fstat(fd).st_ino
-            except FileNotFoundError:
-                same = False
-            if same:
-                return lines
-            os.close(fd)
-            del self._open[id]
-
-    def _note(self, id: str, payload: bytes) -> None:
-        if payload == b"closed":
-            self.closed.add(id)
-        elif payload == b"started":
-            self.closed.discard(id)
+        ends = [(log, log.end()) for log in self._all()]
+        first = [(log.lines[0].at, number) for number, (log, end) in enumerate(ends) if log.lines or log.more(end)]
+        heapify(first)
+        while first:
+            number = first[0][1]
+            log, end = ends[number]
+            yield log.lines.popleft()
+            if log.lines or log.more(end):
+                heapreplace(first, (log.lines[0].at, number))
+            else:
+                heappop(first)
 
     @property
     def all_closed(self) -> bool:
-        return all(id in self.closed or id not in self._open for id in self._names())
+        return all(log.closed or not log.there for log in self._all())
 
     def wait(self, seconds: float) -> None:
         self._inotify.wait(seconds)
 
     def close(self) -> None:
-        for fd, _ in self._open.values():
-            os.close(fd)
-        self._open.clear()
+        for log in self._logs.values():
+            log.close()
+        self._logs.clear()
+        os.close(self._lock)
         self._inotify.close()
 
 
@@ -340,7 +268,7 @@ def read(
     folder = project_home / "logs"
     if not folder.is_dir():
         return
-    follower = Follower(project_home, ids)
+    follower = Follower(project_home, ids, hold=follow)
     try:
         for line in follower.begin(tail, since):
             if until is None or line.at <= until:
@@ -367,11 +295,11 @@ def last_lines(project_home: Path, id: str, lines: int = 10) -> list[str]:
             data = file.read_bytes()
         except FileNotFoundError:
             break
-        for line in _backwards(data, id):
-            if (line.stream == NOTE and line.data == BEGINS) or sum(not each.partial for each in newest) > lines:
+        for _, one in backwards(data):
+            if (one.stream == NOTE and one.data == BEGINS) or sum(not each.partial for each in newest) > lines:
                 break
-            if line.stream != NOTE:
-                newest.append(line)
+            if one.stream != NOTE:
+                newest.append(LogLine(id, one.stream, one.at, one.data, bool(one.flags & PARTIAL)))
         else:
             continue
         break
@@ -383,19 +311,6 @@ def last_lines(project_home: Path, id: str, lines: int = 10) -> list[str]:
             out.append(text[:500].rstrip("\r"))
             text = ""
     return out[-lines:]
-
-
-def _backwards(data: bytes, id: str) -> Iterator[LogLine]:
-    """Every record, the newest first."""
-    position = len(data)
-    while position >= FRAME:
-        (length,) = TAIL.unpack_from(data, position - TAIL.size)
-        begin = position - FRAME - length
-        if length > CHUNK or begin < 0:
-            return
-        _, stream, flags, _, at = HEAD.unpack_from(data, begin)
-        yield LogLine(id, stream, at, data[begin + HEAD.size : position - TAIL.size], bool(flags & PARTIAL))
-        position = begin
 
 
 class _Inotify:
@@ -429,3 +344,6 @@ class _Inotify:
     def close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)
+
+
+__all__ = ["Follower", "LogLine", "last_lines", "read"]

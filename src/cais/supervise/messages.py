@@ -46,6 +46,7 @@ class ApplyOptions(Struct, frozen=True, kw_only=True):
     renew_anonymous: bool = False
     remove_orphans: bool = False
     services: tuple[str, ...] = ()  # all of the project, to know an orphan; () = do not look for any
+    attached: bool = False  # somebody will follow the logs from their beginning
     named: tuple[str, ...] = ()  # those the person named (their dependencies are not recreated by force)
 
 
