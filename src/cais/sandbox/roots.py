@@ -37,6 +37,7 @@ MASKED = [
 MASKED_PATTERNS = ("/sys/devices/system/cpu/cpu*/thermal_throttle",)
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 DEVICES = ["null", "zero", "full", "random", "urandom", "tty"]
+_FILLED = "filled"  # beside the upper directory of an instance: its volumes have what the image has there
 _EMPTY = "/dev/.masked"
 _LENT = "/dev/.proc"
 _QUIET = MS_NOSUID | MS_NODEV | MS_NOEXEC  # as MOUNT_ATTR flags they have the same values
@@ -96,6 +97,7 @@ class Builder:
         self.trees: dict[int, int] = {}  # the number of a mount -> what belongs there
         self.devices: dict[str, int] = {}
         self.sys = self.proc = -1
+        self.home = -1  # where the instance keeps its root, while there are volumes to fill
 
     def build(self, files: Sequence[Mount]) -> None:
         """Everything; afterwards `/` is the new root. `files` are what the sandbox adds (/etc/hosts, …)."""
@@ -211,6 +213,8 @@ class Builder:
                 os.makedirs(path, mode=0o755, exist_ok=True)
                 opened.append(os.open(path, os.O_PATH | os.O_CLOEXEC))
             upper, work = opened
+            if any(mount.populate for mount in root.mounts) and not os.path.exists(f"{root.upper}/{_FILLED}"):
+                self.home = kernel.clone_mount(root.upper, recursive=False)  # out of its tree, as all that stays open
             if stat.S_IMODE(os.stat(upper).st_mode) != 0o755:
                 os.chmod(f"{root.upper}/fs", 0o755)  # it is the mode of "/" that services see
         lowers = []
@@ -256,6 +260,9 @@ class Builder:
         if not self.privileged:
             with step("mask /proc and /sys"):
                 os.close(os.open(_EMPTY, _NEW_FILE, 0o444))
+        if self.home >= 0:
+            os.close(os.open(_FILLED, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self.home))
+            os.close(self.home)
         for fd in (*self.trees.values(), *self.devices.values(), self.sys):
             os.close(fd)
 
@@ -274,8 +281,11 @@ class Builder:
             case _:
                 tree = self.trees[number]
                 if stat.S_ISDIR(os.stat(tree).st_mode):
+                    # Docker fills a volume from the image when it makes the container: not from a folder that is there
+                    # only to be mounted on, which was made here or by an earlier start of this instance.
+                    fill = mount.populate and self.home >= 0 and os.path.isdir(mount.target)
                     _make_directory(mount.target)
-                    if mount.populate:
+                    if fill:
                         populate(mount.source, tree, mount.target)
                 else:
                     _make_file(mount.target)
