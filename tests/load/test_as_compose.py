@@ -336,3 +336,8 @@ def test_a_path_given_by_two_files_is_one(tmp_path: Path) -> None:
     service = "extends: {file: other.yaml, service: b}, label_file: [l.env], env_file: [l.env]"
     found = project(tmp_path, f"services: {{a: {{{service}}}}}", other_yaml=other)["a"]
     assert found["label_file"] == [str(tmp_path / "l.env")] and found["labels"] == {"A": "1"}
+
+
+def test_keys_for_a_build_are_files_of_the_project(tmp_path: Path) -> None:
+    found = load(tmp_path, "services: {a: {build: {context: ., ssh: [default, k=./key, z=/abs]}}}").canonical
+    assert found["services"]["a"]["build"]["ssh"] == ["default", f"k={tmp_path}/key", "z=/abs"]

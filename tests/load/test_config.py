@@ -170,3 +170,13 @@ def test_texts_are_written_as_docker_compose_writes_them() -> None:
         {"a": "\U0001f600 \x07", "b": " in\nout", "c": "tab\t\nend\n", "d": 1000.0, "e": 1e-7, "f": "x \ny"}
     ) == ('a: "\\U0001F600 \\a"\nb: |2-\n   in\n  out\nc: |\n  tab\t\n  end\nd: 1000\ne: 1e-07\nf: "x \\ny"\n')
     assert dump({"one\ntwo": {"x" * 129: ["v"]}}) == f"? |-\n  one\n  two\n: ? {'x' * 129}\n  : - v\n"
+
+
+def test_long_lines_are_broken_where_docker_compose_breaks_them() -> None:
+    from cais.source.emit import dump
+
+    plain, quoted = "word " * 17 + "end  of it", "it's: " + "$x " * 26 + " \ty"
+    assert dump({"plain": [plain], "quoted": quoted}, dollars=True, fold=True) == (
+        f"plain:\n  - {'word ' * 15}word\n    word end  of it\n"
+        f'quoted: "it\'s: {("$$x " * 22)}$$x\n  $$x $$x $$x  \\ty"\n'
+    )

@@ -94,7 +94,8 @@ def test_positions_become_spans_of_keys_and_values() -> None:
 
 
 telling = st.text(alphabet="a0. \t\n:#-'\"|>?&*!%@`{}[],~=<_\r\x85\xa0\u2028é😀", max_size=8)
-texts = st.text(max_size=20) | telling | telling.map(lambda text: text + "long" * 32)
+long = st.lists(telling, min_size=20, max_size=40).map(" ".join)
+texts = st.text(max_size=20) | telling | long | telling.map(lambda text: text + "long" * 32)
 scalars = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | texts
 trees = st.recursive(
     scalars,
@@ -107,13 +108,14 @@ trees = st.recursive(
 @example({"": {"0\n": None}})
 @example({"a\nb": {"c\n": ["d"]}, "long" * 33: {"a": [[], {"b": 1}]}})
 def test_what_is_written_is_read_back(tree: dict[str, object]) -> None:
-    text = dump(tree)
-    try:
-        documents = read(text, 0)
-    except YamlError as error:
-        assert any(ord(char) > 0xD7FF or not char.isprintable() for char in text), error
-        return
-    assert documents[0].value == tree
+    for fold in (False, True):
+        text = dump(tree, fold=fold)
+        try:
+            documents = read(text, 0)
+        except YamlError as error:
+            assert any(ord(char) > 0xD7FF or not char.isprintable() for char in text), error
+            return
+        assert documents[0].value == tree
 
 
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@`, \n\t?<~0.", max_size=60))

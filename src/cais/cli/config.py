@@ -180,7 +180,7 @@ def as_it_stands(stack: Stack, form: str) -> str:
         return json.dumps(stack.canonical, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     from cais.source.emit import dump
 
-    return dump(stack.canonical)
+    return dump(stack.canonical, fold=True)
 
 
 def as_json(stack: Stack) -> str:
@@ -225,7 +225,7 @@ def as_yaml(stack: Stack) -> str:
     tree = without_defaults(stack.canonical)
     order = [key for key in TOP if key in tree] + sorted(key for key in tree if key not in TOP)
     shapes: dict[str, Any] = PROJECT
-    return "".join(dump({key: tree[key]}, dollars=True, shape={key: shapes.get(key)}) for key in order)
+    return "".join(dump({key: tree[key]}, dollars=True, shape={key: shapes.get(key)}, fold=True) for key in order)
 
 
 def without_defaults(tree: Any) -> Any:

@@ -88,7 +88,9 @@ def resolve_service(service: Map, folder: str) -> None:
         contexts = build.get("additional_contexts")
         for name in contexts if contexts.__class__ is Map else ():
             _apply(contexts, name, context)
-        _apply_ssh(build, plain)
+        keys = build.get("ssh")
+        for name in keys if keys.__class__ is Map else ():
+            _apply(keys, name, plain)
     for entry in _maps(service.get("env_file")):
         _apply(entry, "path", plain)
     _apply_all(service.get("label_file"), plain)
@@ -103,10 +105,6 @@ def resolve_service(service: Map, folder: str) -> None:
         _apply(extends, "file", plain)
     for hook in _maps(service.get("pre_start")):
         resolve_service(hook, folder)
-
-
-def _apply_ssh(build: Map, plain: Callable[[str], str]) -> None:
-    return None
 
 
 def rebase_service(job: Job, service: Map, folder: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +27,7 @@ _OLD_WORDS = frozenset(
 )
 _OLD_NUMBER = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?\Z")
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?")
+_WIDTH = 80  # behind this column a long line is broken
 _SIMPLE = 128  # the bytes a key may have that stands before its colon (libyaml, and Go's writer after it)
 
 Shape = dict[str, Any]  # names in their order, each with the shape of what is in it, or None; "*" for every other name
@@ -36,17 +38,42 @@ _SIGN, _NUMBER, _LETTER_FROM = 0x30000, 0x60000, 0x61000  # where each kind of s
 _ASCII = {code: code + (_LETTER_FROM if chr(code).isalpha() else _SIGN) for code in range(0x80)}
 
 
-def dump(value: Any, *, sort: bool = True, dollars: bool = False, shape: Shape | None = None) -> str:
+def dump(
+    value: Any, *, sort: bool = True, dollars: bool = False, shape: Shape | None = None, fold: bool = False
+) -> str:
     """`dollars` doubles each dollar sign, so that a compose file loaded again means the same. Keys are sorted, those
-    that `shape` names are before the others and in its order."""
-    writer = _Writer(sort, dollars)
+    that `shape` names are before the others and in its order. `fold` breaks long lines, as Docker Compose does."""
+    writer = _Writer(sort, _WIDTH if fold else sys.maxsize)
     if isinstance(value, dict) and value:
         writer.mapping(value, "", shape)
     elif isinstance(value, list) and value:
         writer.sequence(value, "", shape)
     else:
         writer.lines.append(_empty(value) if isinstance(value, (dict, list)) else writer.scalar(value, ""))
-    return "\n".join(writer.lines) + "\n"
+    text = "\n".join(writer.lines) + "\n"
+    return text.replace("$", "$$") if dollars else text
+
+
+def _folded(line: str, begin: int, indent: str) -> str:
+    """A line with its scalar at `begin`, broken as libyaml and Go's writer do: at single spaces behind column 80."""
+    if "\n" in line:
+        return line  # the lines of a block are the text's own
+    quote = line[begin] if line[begin] in "'\"" else ""
+    first, last = begin + len(quote), len(line) - 1 - len(quote)
+    parts: list[str] = []
+    done = 0
+    at = line.find(" ", _WIDTH + 1)
+    while at >= 0:
+        if line[at - 1] == " " or not first < at < last or (line[at + 1] == " " and quote != '"'):
+            at = line.find(" ", at + 1)
+            continue
+        parts.append(line[done:at])
+        done = at + 1
+        if line[done] == " ":  # in double quotes: it would be lost at the beginning of a line
+            line, last = f"{line[:done]}\\{line[done:]}", last + 1
+        at = line.find(" ", done + _WIDTH + 1 - len(indent))
+    parts.append(line[done:])
+    return f"\n{indent}".join(parts)
 
 
 def _empty(value: Any) -> str:
@@ -77,9 +104,9 @@ class _Rank(dict[str, int]):
 
 
 class _Writer:
-    def __init__(self, sort: bool, dollars: bool) -> None:
+    def __init__(self, sort: bool, width: int) -> None:
         self.lines: list[str] = []
-        self.sort, self.dollars = sort, dollars
+        self.sort, self.width = sort, width
         self.known: dict[str, str] = {}
         self.ranks: dict[int, _Rank] = {}  # by the id of the shape
 
@@ -97,8 +124,7 @@ class _Writer:
             found = self.known.get(value)
             if found is not None:
                 return found
-            text = value.replace("$", "$$") if self.dollars and "$" in value else value
-            found = scalar(text, indent)
+            found = scalar(value, indent)
             if len(value) <= _SIMPLE // 4 and "\n" not in found:
                 self.known[value] = found
             return found
@@ -106,13 +132,14 @@ class _Writer:
 
     def long(self, name: str, item: Any, indent: str, shape: Shape | None) -> None:
         """A key of several lines, or longer than a key on one line may be: `? key`, below it `: value`."""
-        self.lines.append(f"{indent}? {name}")
+        line = f"{indent}? {name}"
+        self.lines.append(line if len(line) <= self.width else _folded(line, len(indent) + 2, indent + "  "))
         start = len(self.lines)
         self.sequence([item], indent, shape)
         self.lines[start] = f"{indent}:{self.lines[start][len(indent) + 1 :]}"
 
     def mapping(self, value: dict[str, Any], indent: str, shape: Shape | None = None) -> None:
-        lines, known = self.lines, self.known
+        lines, known, width = self.lines, self.known, self.width
         inner = indent + "  "
         every = shape.get("*") if shape else None
         for key in self.keys(value, shape):
@@ -124,7 +151,8 @@ class _Writer:
                     self.long(name, item, indent, every or (shape.get(key) if shape else None))
                     continue
             if item.__class__ is str:
-                lines.append(f"{indent}{name}: {known.get(item) or self.scalar(item, inner)}")
+                line = f"{indent}{name}: {known.get(item) or self.scalar(item, inner)}"
+                lines.append(line if len(line) <= width else _folded(line, len(indent) + len(name) + 2, inner))
             elif isinstance(item, dict):
                 if item:
                     lines.append(f"{indent}{name}:")
@@ -141,11 +169,12 @@ class _Writer:
                 lines.append(f"{indent}{name}: {scalar(item, inner)}")
 
     def sequence(self, value: list[Any], indent: str, shape: Shape | None = None) -> None:
-        lines, known = self.lines, self.known
+        lines, known, width = self.lines, self.known, self.width
         inner = indent + "  "
         for item in value:
             if item.__class__ is str:
-                lines.append(f"{indent}- {known.get(item) or self.scalar(item, inner)}")
+                line = f"{indent}- {known.get(item) or self.scalar(item, inner)}"
+                lines.append(line if len(line) <= width else _folded(line, len(inner), inner))
             elif isinstance(item, (dict, list)):
                 if not item:
                     lines.append(f"{indent}- {_empty(item)}")
