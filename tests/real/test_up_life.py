@@ -409,7 +409,7 @@ def test_nothing_is_left_after_down_of_what_had_nameless_volumes(project):
     project.compose(
         f"""
     services:
-      a: {{{BOX}, command: [sleep, '1000'], volumes: [/keep, data:/data]}}
+      a: {{image: 'debian:bookworm-slim', command: [sleep, '1000'], stop_signal: SIGKILL, volumes: [/keep, data:/data]}}
       b: {{{BOX}, command: [no-such-program], volumes: [/keep]}}
     volumes: {{data: {{}}}}
     """
