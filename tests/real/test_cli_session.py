@@ -108,8 +108,17 @@ def test_exec_returns_the_commands_exit_code(shell: Project) -> None:
     for code in (0, 1, 7, 255):
         assert shell.exec("shell", "sh", "-c", f"exit {code}", check=False).returncode == code
     assert shell.exec("shell", "sh", "-c", "kill -9 $$", check=False).returncode == 137
-    assert shell.exec("shell", "no-such-program", check=False).returncode == 127
-    assert shell.exec("shell", "/etc/hostname", check=False).returncode == 126
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [("absent", 127), ("/absent", 127), ("/tmp/script", 127), ("/etc/hostname", 126)],
+    ids=["in PATH", "path", "interpreter", "not to be run"],
+)
+def test_exec_of_what_cannot_be_run_ends_as_in_a_shell(shell: Project, program: str, code: int) -> None:
+    shell.exec("shell", "sh", "-c", "echo '#!/absent' >/tmp/script; chmod +x /tmp/script")
+    done = shell.exec("shell", program, check=False)
+    assert done.returncode == code and "cannot run" in done.stderr, done.stderr
 
 
 def test_exec_takes_the_services_settings_and_its_own_over_them(shell: Project) -> None:

@@ -137,11 +137,12 @@ class Spawned(Struct, frozen=True, kw_only=True):
 
 
 class Refused(Exception):
-    """The kernel (or the root) refused one step. `step` names it ("mount /vault", "exec uvicorn")."""
+    """The kernel (or the root) refused one step. `step` names it ("mount /vault", "exec uvicorn"); `missing` is that
+    the program, or the interpreter it names, is not in the root."""
 
-    def __init__(self, step: str, why: str) -> None:
+    def __init__(self, step: str, why: str, *, missing: bool = False) -> None:
         super().__init__(f"{step}: {why}")
-        self.step, self.why = step, why
+        self.step, self.why, self.missing = step, why, missing
 
 
 class Sandbox(Protocol):

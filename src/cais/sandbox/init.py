@@ -515,7 +515,7 @@ class Init:
         if child.is_instance:
             del self.instances[child.name]
         self.forget_fds(child)
-        self.say(Done(number=child.waiting, step=child.failed.step, why=child.failed.why))
+        self.say(Done(number=child.waiting, step=child.failed.step, why=child.failed.why, missing=child.failed.missing))
 
 
 def make_network() -> tuple[Network, int, str]:

@@ -97,12 +97,13 @@ class Ready(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Done(Struct, frozen=True, kw_only=True, tag=True):
-    """The answer to the request `number`; fds as in `fds`: pidfd, tty, udp, tcp."""
+    """The answer to the request `number`; fds as in `fds`: pidfd, tty, udp, tcp. `missing` as in Refused."""
 
     number: int
     fds: tuple[str, ...] = ()
     step: str = ""
     why: str = ""
+    missing: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -122,6 +123,7 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fds: tuple[str, ...] = ()
     step: str = ""
     why: str = ""
+    missing: bool = False
     notes: tuple[str, ...] = ()
 
 

@@ -106,7 +106,7 @@ def run_instance(
         builder.seal()
         _start(world, request.process, stdio, status, notes, nested=True)
     except Refused as error:
-        fail(status, error.step, error.why)
+        fail(status, error.step, error.why, missing=error.missing)
     except BaseException as error:
         fail(status, "start", f"{type(error).__name__}: {error}")
 
@@ -140,7 +140,7 @@ def run_entered(
                 kernel.setns(host.pidfd, kernel.CLONE_NEWUSER)
         _start(world, process, stdio, status, (), nested=not same)
     except Refused as error:
-        fail(status, error.step, error.why)
+        fail(status, error.step, error.why, missing=error.missing)
     except BaseException as error:
         fail(status, "start", f"{type(error).__name__}: {error}")
 
@@ -149,9 +149,9 @@ def report(status: socket.socket, message: Report, fds: Sequence[int] = ()) -> N
     wire.send(status, msgspec.json.encode(message), fds)
 
 
-def fail(status: socket.socket, at: str, why: str) -> NoReturn:
+def fail(status: socket.socket, at: str, why: str, *, missing: bool = False) -> NoReturn:
     with suppress(OSError):
-        report(status, Report(step=at, why=why))
+        report(status, Report(step=at, why=why, missing=missing))
     os._exit(127)
 
 
@@ -422,7 +422,7 @@ def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 if os.path.exists(place):
-                    raise Refused(f"exec {place}", why_no_exec(error.errno)) from error
+                    raise Refused(f"exec {place}", why_no_exec(error.errno), missing=True) from error
                 continue
             if error.errno == errno.EACCES:
                 denied = denied or place
@@ -432,7 +432,7 @@ def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
             raise Refused(f"exec {place}", str(error)) from error
     if denied:
         raise Refused(f"exec {denied}", why_no_exec(errno.EACCES))
-    raise Refused(f"exec {program}", "no such file" if "/" in program else "not found in PATH")
+    raise Refused(f"exec {program}", "no such file" if "/" in program else "not found in PATH", missing=True)
 
 
 def why_no_exec(number: int | None) -> str:

@@ -202,7 +202,7 @@ class StackSandbox:
             answer.add_done_callback(_undo)
             raise
         if done.step:
-            raise Refused(done.step, done.why)
+            raise Refused(done.step, done.why, missing=done.missing)
         return done, got
 
     async def _send(self, channel: socket.socket, body: bytes, fds: Sequence[int]) -> None:

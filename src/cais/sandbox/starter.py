@@ -85,7 +85,7 @@ class Starter:
         try:
             self._start(request, fds[:3], fds[3:-1], status)
         except Refused as error:
-            service.fail(status, error.step, error.why)
+            service.fail(status, error.step, error.why, missing=error.missing)
         except BaseException as error:
             service.fail(status, "start", f"{type(error).__name__}: {error}")
         for fd in fds[:-1]:
@@ -178,13 +178,13 @@ def _exec(calls: Calls, argv: Sequence[str], env: dict[str, str]) -> None:
     program = argv[0]
     if "/" in program:
         if not os.path.lexists(program):
-            raise Refused(f"exec {program}", "no such file")
+            raise Refused(f"exec {program}", "no such file", missing=True)
         places = [program]
     else:
         folders = env.get("PATH", DEFAULT_PATH).split(":")
         places = [place for folder in folders if os.path.exists(place := f"{folder}/{program}")]
     if not places:
-        raise Refused(f"exec {program}", "not found in PATH")
+        raise Refused(f"exec {program}", "not found in PATH", missing=True)
     try:
         calls.exec(places, argv, env, forgive=errno.EACCES)
     except ValueError as error:
@@ -194,6 +194,6 @@ def _exec(calls: Calls, argv: Sequence[str], env: dict[str, str]) -> None:
 def _refused(failed: script.Failed, process: Process) -> Refused:
     at, number = failed.step, failed.errno
     if at.startswith("exec "):
-        return Refused(at, service.why_no_exec(number))
+        return Refused(at, service.why_no_exec(number), missing=number in (errno.ENOENT, errno.ENOTDIR))
     why = os.strerror(number) if number else "it was killed"
     return Refused(at, f"{process.cwd}: {why}" if at == "working directory" else why)
