@@ -341,3 +341,9 @@ def test_a_path_given_by_two_files_is_one(tmp_path: Path) -> None:
 def test_keys_for_a_build_are_files_of_the_project(tmp_path: Path) -> None:
     found = load(tmp_path, "services: {a: {build: {context: ., ssh: [default, k=./key, z=/abs]}}}").canonical
     assert found["services"]["a"]["build"]["ssh"] == ["default", f"k={tmp_path}/key", "z=/abs"]
+
+
+def test_in_a_label_file_what_the_files_before_gave_counts_more(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("A=one\nB=$A\n")
+    (tmp_path / "two").write_text("A=two\nB=$A\nC=$D\nD=d\n")
+    assert service(tmp_path, "label_file: [one, two]")["labels"] == {"A": "two", "B": "one", "C": "", "D": "d"}

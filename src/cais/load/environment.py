@@ -113,7 +113,7 @@ def label_files(job: Job, service: Map) -> None:
             job.error("label-file", f"label file {path} does not exist", at)
             continue
         places: dict[str, int] = {}
-        for key, value in read_env(job, path, {}, collected, places, at).items():
+        for key, value in read_env(job, path, collected, {}, places, at).items():
             collected.put(key, value, places.get(key, at))
     own = service.get("labels")
     for key, value in (own or {}).items():
