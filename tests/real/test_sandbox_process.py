@@ -410,7 +410,7 @@ cut -d' ' -f5- /proc/self/mountinfo | sed 's/lowerdir=[0-9:]*,upperdir=[0-9]*,wo
 cat /proc/self/limits /proc/self/cgroup /proc/1/comm /proc/sys/net/ipv4/ip_unprivileged_port_start
 cut -d' ' -f1,2,4-8 /proc/1/stat; ls -l /proc/1/fd >/srv/made/fds; sed 's/.* //; s/:.*//' /srv/made/fds
 ls -l /dev; stat -c '%A %u %g %n' / /proc /sys /srv/made
-hostname; env; head -c 20 /proc/keys /proc/interrupts; cat /etc/hosts /etc/resolv.conf; ls /proc/acpi /sys/firmware
+hostname; env; for f in /proc/keys /proc/interrupts; do head -c 1 $f | wc -c; done; cat /etc/hosts /etc/resolv.conf; ls /proc/acpi /sys/firmware
 """
 
 
@@ -551,3 +551,36 @@ def test_many_starts_at_once_do_not_run_out_of_descriptors(tmp_path: Path) -> No
         asyncio.run(run())
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("program", ["true", "false"])
+def test_a_reaper_hears_of_a_program_that_ends_at_once(tmp_path: Path, program: str) -> None:
+    async def run() -> list[int]:
+        async with Stack(tmp_path) as stack:
+            names = [f"s{n}" for n in range(30)]
+            await asyncio.gather(*(stack.start(name, program, init=True) for name in names))
+            return [await stack.ended(name) for name in names]
+
+    assert set(asyncio.run(run())) == {0 if program == "true" else 1}
+
+
+def test_a_mount_that_fails_is_what_is_told(tmp_path: Path) -> None:
+    """Also on a network, whose side of stack init fails then as well."""
+    (tmp_path / "volume").mkdir()
+
+    async def run() -> list[str]:
+        async with Stack(tmp_path) as stack:
+            await stack.box.add_network(NetworkSpec(name="default"))
+            told = []
+            for init in (False, True):
+                for mount in (
+                    Mount(kind="bind", source=str(tmp_path / "absent"), target="/x"),
+                    Mount(kind="volume", source=str(tmp_path / "volume"), subpath="absent", target="/x"),
+                ):
+                    with pytest.raises(Refused) as refused:
+                        await stack.start("s", "true", net=on("default"), root=stack.root("s", mount), init=init)
+                    told.append(str(refused.value))
+            return told
+
+    wanted = [f"mount /x: open {tmp_path}/{name}: No such file or directory" for name in ("absent", "volume/absent")]
+    assert asyncio.run(run()) == wanted * 2

@@ -65,6 +65,7 @@ class Child:
         self.fds: dict[str, int] = {}
         self.notes: tuple[str, ...] = ()
         self.failed: Report | None = None
+        self.suspect: Report | None = None  # why it failed, if it does not say itself
         self.process = Process(argv=())
         self.ids: tuple[int, int] | None = None
         self.is_instance = False
@@ -291,7 +292,7 @@ class Init:
             except BrokenPipeError:
                 pass  # it has failed by itself, and says why
             except Refused as error:
-                child.failed = Report(step=error.step, why=error.why)
+                child.suspect = Report(step=error.step, why=error.why)  # it may have failed first, and says why
                 os.kill(pid, signal.SIGKILL)
 
     def enter(self, request: Enter, fds: Sequence[int]) -> None:
@@ -472,6 +473,7 @@ class Init:
         self.poll.unregister(child.status.fileno())
         del self.by_status[child.status.fileno()]
         child.status.close()
+        child.failed = child.failed or child.suspect
         if child.pidfd < 0:  # its starter is gone, and there never was a process
             child.failed = child.failed or Report(step="start", why="the process that starts instances was killed")
             self.not_started(child)

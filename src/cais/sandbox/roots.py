@@ -165,7 +165,8 @@ class Builder:
             with step("mount files"):
                 kernel.mount("tmpfs", self.own, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700")
         for number, mount in enumerate(mounts):
-            with step(f"mount {mount.target}: open {mount.source}" if mount.source else f"mount {mount.target}"):
+            source = "/".join(filter(None, (mount.source, mount.subpath)))
+            with step(f"mount {mount.target}: open {source}" if source else f"mount {mount.target}"):
                 if mount.kind == "file":
                     self.trees[number] = self._file(f"{self.own}/{number}", mount)
                 elif mount.kind != "tmpfs":

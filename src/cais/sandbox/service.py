@@ -390,15 +390,14 @@ def _reap_for(status: socket.socket, *, tty: bool) -> None:
     status.close()  # from here on it counts as started, and a signal that is not held would be lost on a pid 1
     os.closerange(0, 1024)
     while True:
+        with suppress(ChildProcessError):  # also one that has ended before signals were held
+            while (found := os.waitpid(-1, os.WNOHANG))[0]:
+                if found[0] == child:
+                    os._exit(_shell_status(found[1]))
         info = signal.sigwaitinfo(every)
         if info.si_signo != signal.SIGCHLD:
             with suppress(ProcessLookupError):
                 os.kill(child, info.si_signo)
-            continue
-        with suppress(ChildProcessError):
-            while (found := os.waitpid(-1, os.WNOHANG))[0]:
-                if found[0] == child:
-                    os._exit(_shell_status(found[1]))
 
 
 def _shell_status(status: int) -> int:
