@@ -410,7 +410,9 @@ cut -d' ' -f5- /proc/self/mountinfo | sed 's/lowerdir=[0-9:]*,upperdir=[0-9]*,wo
 cat /proc/self/limits /proc/self/cgroup /proc/1/comm /proc/sys/net/ipv4/ip_unprivileged_port_start
 cut -d' ' -f1,2,4-8 /proc/1/stat; ls -l /proc/1/fd >/srv/made/fds; sed 's/.* //; s/:.*//' /srv/made/fds
 ls -l /dev; stat -c '%A %u %g %n' / /proc /sys /srv/made
-hostname; env; for f in /proc/keys /proc/interrupts; do head -c 1 $f | wc -c; done; cat /etc/hosts /etc/resolv.conf; ls /proc/acpi /sys/firmware
+hostname; env
+for f in /proc/keys /proc/interrupts; do head -c 1 $f | wc -c; done
+cat /etc/hosts /etc/resolv.conf; ls /proc/acpi /sys/firmware
 """
 
 

@@ -35,7 +35,8 @@ async def execute(supervisor: Supervisor, connection: Connection, request: Exec,
         spawned = await (await supervisor.sandbox()).enter(request.id, request.process, stdio, token)
     except Refused as error:
         supervisor.exits.pop(token, None)
-        return Done(exit_code=127 if error.missing else 126, error=f"cannot run {request.process.argv[0]} in {request.id}: {error.why}")
+        code = 127 if error.missing else 126
+        return Done(exit_code=code, error=f"cannot run {request.process.argv[0]} in {request.id}: {error.why}")
     finally:
         _close(fds)
     connection.token = token
