@@ -39,7 +39,7 @@ lint: $(VENV)/.dev  ## ruff, mypy --strict, the layers
 	$(BIN)/lint-imports
 
 fuzz: $(VENV)/.dev  ## the fuzz tests longer, then invented bytes for seconds=120; an input that breaks stays as crash-*
-	CAIS_EXAMPLES=$(or $(examples),5000) $(BIN)/python -m pytest -q tests/load tests/source -k 'any_ or read_back'
+	CAIS_EXAMPLES=$(or $(examples),5000) $(BIN)/python -m pytest -q --timeout 0 tests/load tests/source -k 'any_ or read_back'
 	$(BIN)/python tests/fuzz/bytes.py -max_total_time=$(or $(seconds),120)
 
 bench: $(VENV)/.dev  ## figures and ratios against peers, printed with the machine's load

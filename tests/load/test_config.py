@@ -180,3 +180,15 @@ def test_long_lines_are_broken_where_docker_compose_breaks_them() -> None:
         f"plain:\n  - {'word ' * 15}word\n    word end  of it\n"
         f'quoted: "it\'s: {("$$x " * 22)}$$x\n  $$x $$x $$x  \\ty"\n'
     )
+
+
+def test_a_message_names_no_variables_of_the_project() -> None:
+    from cais.load.variables import Variable, find
+
+    found: dict[str, Variable] = {}
+    find("${A:?${B} is missing} ${C:-${D:?$E}}", found)
+    assert found == {
+        "A": Variable("A", required=True),
+        "C": Variable("C", default="${D:?$E}"),
+        "D": Variable("D", required=True),
+    }

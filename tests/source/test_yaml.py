@@ -94,7 +94,7 @@ def test_positions_become_spans_of_keys_and_values() -> None:
 
 
 telling = st.text(alphabet="a0. \t\n:#-'\"|>?&*!%@`{}[],~=<_\r\x85\xa0\u2028é😀", max_size=8)
-long = st.lists(telling, min_size=20, max_size=40).map(" ".join)
+long = telling.map(lambda text: f"word {text} x" * 20)
 texts = st.text(max_size=20) | telling | long | telling.map(lambda text: text + "long" * 32)
 scalars = st.none() | st.booleans() | st.integers(-(2**40), 2**40) | texts
 trees = st.recursive(

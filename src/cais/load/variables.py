@@ -16,7 +16,7 @@ class Variable(NamedTuple):
 
 
 def find(value: Any, found: dict[str, Variable]) -> None:
-    """Every variable in the texts of `value`, nested defaults included."""
+    """Every variable in the texts of `value`, those in defaults included, but not those in messages (`:?`)."""
     if isinstance(value, dict):
         for item in value.values():
             find(item, found)
@@ -24,12 +24,16 @@ def find(value: Any, found: dict[str, Variable]) -> None:
         for item in value:
             find(item, found)
     elif isinstance(value, str) and "$" in value:
+        message_end = 0
         for match in _NAMED.finditer(value):
             name = match[1] or match[2]
-            if not name:
+            if not name or match.start() < message_end:
                 continue
-            word = value[match.end() : _end(value, match.start())] if match[3] else ""
+            end = _end(value, match.start()) if match[3] else match.end()
+            word = value[match.end() : end]
             kind = (match[3] or " ")[-1]
+            if kind == "?":
+                message_end = end
             known = found.get(name, Variable(name))
             found[name] = Variable(
                 name,
