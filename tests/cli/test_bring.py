@@ -36,3 +36,13 @@ def test_what_an_up_has_stopped_again_is_not_done():
     with Progress(stream, mode="plain", title="up") as progress:
         Shower(progress, {"p-api-1": "api", "p-db-1": "db"}, up=True).show(events)
     assert "up: 0 of 2 done, 1 failed" in stream.getvalue().splitlines()[-1]
+
+
+def test_what_is_made_and_not_to_start_is_done():
+    stream = io.StringIO()
+    events = [Event(at=0.0, id=f"p-{service}-1", service=service, kind="created") for service in ("api", "db")]
+    with Progress(stream, mode="plain", title="up") as progress:
+        shower = Shower(progress, {"p-api-1": "api", "p-db-1": "db"}, up=True)
+        shower.starts = False
+        shower.show(events)
+    assert "up: 2 of 2 done" in stream.getvalue().splitlines()[-1]

@@ -493,3 +493,23 @@ def test_an_up_interrupted_while_one_waits_says_not_that_it_is_done_and_the_next
         assert up.returncode == 130
         assert "up: ended after" in out and "Gracefully stopping" in out.partition("up: ended after")[2]
         assert all(row["State"] in ("exited", "created") for row in project.ps().values())
+
+
+def test_the_build_of_a_service_with_replicas_is_not_counted_beside_them(project):
+    """`up` and `up --no-start`; and warnings have the form that errors have, a place from here and the line."""
+    project.compose(
+        f"""
+    services:
+      app:
+        build: {{dockerfile_inline: "FROM debian:bookworm-slim\\nRUN echo {time.time_ns()} > /made\\n"}}
+        command: [sleep, "1000"]
+        init: true
+        cpuset: "0"
+        deploy: {{replicas: 2}}
+    """
+    )
+    made = project.run("up", "--no-start").stderr
+    assert "building" in made and "up: 2 of 2 done in" in made
+    assert "\ncompose.yaml:6:13: warning: " in made
+    assert "  6 |     cpuset: " in made
+    assert "up: 2 of 2 done in" in project.run("up", "-d", "--force-recreate").stderr

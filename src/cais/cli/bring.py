@@ -21,6 +21,7 @@ class Shower:
     def __init__(self, progress: Progress, names: Mapping[str, str], *, wait: bool = False, up: bool = False) -> None:
         self.progress, self.names, self.wait, self.up = progress, names, wait, up
         self.checked: set[str] = set()  # ids that have a healthcheck
+        self.starts = True  # what is made is started too (not so under --no-start)
         self.only: set[str] | None = None  # ids that are shown; all
         self._notes: dict[str, dict[str, dict[str, None]]] = {}  # why -> services -> what, each said once
 
@@ -43,7 +44,7 @@ class Shower:
         say = self.progress
         match event.kind:
             case "created":
-                say.update(name, "created")
+                (say.update if self.starts else say.done)(name, "created")
             case "waiting":
                 say.update(name, f"waiting for {event.detail}")
             case "starting" | "stopping" | "restarting":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cais.cli.interrupt import interrupted_at_once
 from cais.cli.options import STRING, STRINGS, Command, Flag, Given, parse, usage_error
 from cais.cli.project import PROGRESS, GlobalOptions, load_stack, make_progress
-from cais.diag.api import CaisError
+from cais.diag.api import WARNING, CaisError, Diagnostic
 
 if TYPE_CHECKING:
     from cais.build.api import BuildEvent, BuildRequest
@@ -133,6 +133,7 @@ def _dry_run(progress: Progress, requests: Sequence[BuildRequest]) -> int:
 def _build(progress: Progress, requests: Sequence[BuildRequest], *, lines: bool) -> None:
     from cais.build.builder import build_all
     from cais.catalog.find import find
+    from cais.cli.errors import in_words
     from cais.engine.native.images import base_resolver
 
     def report(event: BuildEvent) -> None:
@@ -144,7 +145,7 @@ def _build(progress: Progress, requests: Sequence[BuildRequest], *, lines: bool)
             case "output" if lines:
                 progress.note(f"{event.name}  {event.step}/{event.steps}  {event.text}")
             case "warning":
-                progress.note(f"{event.span}: warning: {event.text}" if event.span else f"warning: {event.text}")
+                progress.note(in_words([Diagnostic(WARNING, "build", event.text, event.span)]))
 
     fetched: dict[str, None] = {}
 

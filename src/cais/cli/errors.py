@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -32,13 +32,9 @@ def show(found: Iterable[Diagnostic], *, ansi: Ansi = "auto", stream: TextIO | N
     found = list(found)
     if not found:
         return
-    from cais.diag.text import render, summary
+    from cais.diag.text import summary
 
-    try:
-        folder = os.getcwd()
-    except OSError:
-        folder = "/"  # the folder we stand in has been deleted
-    text = render(found, color=wants_colour(stream, ansi), folder=folder) + "\n"
+    text = in_words(found, color=wants_colour(stream, ansi)) + "\n"
     if sum(one.severity == "error" for one in found) > 1:
         text += f"\n{summary(found)}\n"
     try:
@@ -48,6 +44,17 @@ def show(found: Iterable[Diagnostic], *, ansi: Ansi = "auto", stream: TextIO | N
         stream.write(text.encode("ascii", "replace").decode())
     except OSError:
         pass  # nobody reads stderr any more
+
+
+def in_words(found: Sequence[Diagnostic], *, color: bool = False) -> str:
+    """Diagnostics in the form that people see everywhere: paths from where they stand, the line underlined."""
+    from cais.diag.text import render
+
+    try:
+        folder = os.getcwd()
+    except OSError:
+        folder = "/"  # the folder we stand in has been deleted
+    return render(found, color=color, folder=folder)
 
 
 def failed(error: BaseException, argv: list[str], ansi: Ansi = "auto") -> int:

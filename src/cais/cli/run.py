@@ -233,8 +233,10 @@ class _Run:
             from cais.diag.api import Faults
 
             raise Faults([one for one in faults if one.code != "no-healthcheck"] or faults)
+        from cais.cli.errors import in_words
+
         for warning in warnings(stack, service):
-            progress.note(f"{warning.span}: warning: {warning.message}")
+            progress.note(in_words([warning]))
         make_places([service], alone)
         return before, spec, replace(alone, instances=())
 

@@ -194,12 +194,11 @@ class _Up:
         given, stack = self.given, self.stack
         services = choose(stack, given.args, deps=not given.flag("no-deps"))
         names = {service.name for service in services}
-        fetched: set[str] = set()
+        prepared: set[str] = set()
 
         def say(name: str, text: str) -> None:
             aside = name not in names
-            if aside:
-                fetched.add(name)
+            prepared.add(name)
             if not given.flag("quiet-pull"):
                 progress.update(name, text, aside=aside)
 
@@ -213,7 +212,8 @@ class _Up:
             strict=given.flag("strict"),
         )
         if not given.flag("quiet-pull"):
-            for name in fetched:
+            # A service with several instances has their lines from here on: its own told of the build they share.
+            for name in prepared.difference(self._names(wanted, there).values()):
                 progress.done(name, "ready", aside=True)
         return wanted
 
@@ -341,10 +341,10 @@ class _Up:
         self, client: Client, wanted: Wanted, apply: ApplyOptions, progress: Progress, there: Snapshot | None
     ) -> None:
         """Carry it out, showing how it goes."""
-        from cais.cli.bring import Shower, names_of, raise_failures
+        from cais.cli.bring import Shower, raise_failures
 
-        pairs = {s.id: s.service for s in (*(there.specs if there else ()), *wanted.desired.instances)}
-        shower = Shower(progress, names_of(self.stack.name, pairs.items()), wait=apply.wait, up=True)
+        shower = Shower(progress, self._names(wanted, there), wait=apply.wait, up=True)
+        shower.starts = apply.start
         shower.only = _concerned(wanted.desired, apply, there)
         shower.checked = {s.id for s in wanted.desired.instances if s.health}
         before = {s.id for s in there.states if s.pid} if there else set()
@@ -353,6 +353,12 @@ class _Up:
         if self.detached:
             self.asked = []
         raise_failures(client.done)
+
+    def _names(self, wanted: Wanted, there: Snapshot | None) -> dict[str, str]:
+        from cais.cli.bring import names_of
+
+        pairs = {s.id: s.service for s in (*(there.specs if there else ()), *wanted.desired.instances)}
+        return names_of(self.stack.name, pairs.items())
 
     def _addresses(self, client: Client) -> None:
         from cais.engine.native.addresses import addresses
@@ -365,8 +371,10 @@ class _Up:
 
 
 def _warn(progress: Progress, found: Sequence[Diagnostic]) -> None:
+    from cais.cli.errors import in_words
+
     for one in found:
-        progress.note(f"{one.span}: warning: {one.message}" if one.span else f"warning: {one.message}")
+        progress.note(in_words([one]))
 
 
 def _concerned(desired: Desired, apply: ApplyOptions, there: Snapshot | None) -> set[str]:
