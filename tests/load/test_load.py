@@ -318,3 +318,21 @@ def test_any_bytes_give_a_stack_or_faults(tmp_path: Path, data: bytes, start: by
         load([str(path)], env={})
     except CaisError as error:
         assert all(one.message for one in error.diagnostics())
+
+
+def test_what_is_wrong_with_variables_in_env_files_is_told_once_at_its_place(write: Write) -> None:
+    """`change$me` in a file: at the variable, with the two ways that Docker Compose has to keep a dollar sign."""
+    folder = write(
+        "services: {a: {image: x, env_file: dev.env}}",
+        **{"dev.env": "A=1\r\nKEY=change$me\r\nB=keeps$$me\r\nC='keeps$me'\r\n"},
+        _dot_env="X=1\nY=2 ${outer} 3\n",
+    )
+    loaded = stack(folder)
+    assert [
+        (os.path.basename(one.span.file), one.span.line, one.span.column) for one in loaded.warnings if one.span
+    ] == [(".env", 2, 5), ("dev.env", 2, 11)]
+    assert all("single quotes or write $$" in one.hint for one in loaded.warnings)
+    environment = loaded.canonical["services"]["a"]["environment"]
+    assert (environment["B"], environment["C"]) == ("keeps$me", "keeps$me")
+    (folder / ".env").write_text("X=1\nY=${no-end\n")
+    assert faults(folder) == [("env-file", 2, 3)]

@@ -321,11 +321,11 @@ def _from_file(path: str, known: Mapping[str, str], around: Mapping[str, str]) -
     from cais.source.files import Unreadable, read_text
     from cais.source.formats import env
 
-    def expand(value: str, seen: dict[str, str]) -> str:
+    def expand(value: str, seen: dict[str, str], at: int) -> str:
         return Substitution(lambda name: known.get(name, seen.get(name))).replace(value)
 
     try:
-        found = env.read(read_text(os.path.abspath(path)), expand)
+        found = env.read(env.lines(read_text(os.path.abspath(path))), expand)
     except Unreadable as error:
         raise CaisError(f"cannot read --env-from-file {path}: {error.reason}", exit_code=2) from error
     except env.EnvFault as error:

@@ -84,11 +84,11 @@ class Job:
                 del holder[key], holder.at[key]
         self.invalid.clear()
 
-    def unset(self, name: str, position: int = NOWHERE) -> None:
+    def unset(self, name: str, position: int = NOWHERE, *, hint: str = "") -> None:
         """One warning for each variable, however often it is missing."""
         if name not in self._unset:
             self._unset.add(name)
-            self.warn("unset-variable", f"variable {name} is not set: an empty text stands for it", position)
+            self.warn("unset-variable", f"variable {name} is not set: an empty text stands for it", position, hint=hint)
 
     def _add(
         self,

@@ -22,6 +22,9 @@ OVERRIDES = (
     "docker-compose.override.yaml",
 )
 
+# Docker Compose's rules for a dollar sign in an env file: both keep it, and quotes are what other readers know too.
+DOLLAR = "for a dollar sign itself, put the value in single quotes or write $$"
+
 
 class Found(NamedTuple):
     files: tuple[str, ...]
@@ -34,7 +37,7 @@ def find(job: Job) -> Found:
     here = os.getcwd()
     job.environment.setdefault("PWD", here)
     paths = list(options.paths)
-    _env_files(job, options.project_directory or (_folder(paths[0], here) if paths else here))
+    read = _env_files(job, (), options.project_directory or (_folder(paths[0], here) if paths else here))
     if not paths and job.environment.get("COMPOSE_FILE"):
         separator = job.environment.get("COMPOSE_PATH_SEPARATOR") or os.pathsep
         base = options.project_directory or here
@@ -46,7 +49,7 @@ def find(job: Job) -> Found:
     if not paths:
         paths = _search(options.project_directory or here)
     working_dir = os.path.abspath(options.project_directory or _folder(paths[0], here))
-    _env_files(job, working_dir)
+    _env_files(job, read, working_dir)
     return Found(tuple(one if one == "-" else os.path.abspath(one) for one in paths), working_dir)
 
 
@@ -72,8 +75,11 @@ def _search(start: str) -> list[str]:
         folder = parent
 
 
-def _env_files(job: Job, working_dir: str) -> None:
-    """`.env`, or the files of `--env-file`; the environment wins over both, a later file over an earlier one."""
+def _env_files(job: Job, read: Sequence[str], working_dir: str) -> Sequence[str]:
+    """`.env`, or the files of `--env-file`; the environment wins over both, a later file over an earlier one.
+
+    Returns their paths. Where they are those that were `read` already, nothing new is in them.
+    """
     given: Sequence[str] = job.options.env_files
     if not given and job.environment.get("COMPOSE_ENV_FILES"):
         given = job.environment["COMPOSE_ENV_FILES"].split(",")
@@ -81,17 +87,18 @@ def _env_files(job: Job, working_dir: str) -> None:
         paths = [os.path.abspath(one) for one in given]
     else:
         default = os.path.join(working_dir, ".env")
-        if _disabled(job) or not os.path.exists(default):
-            return
-        if os.path.isdir(default):
-            return
+        if _disabled(job) or not os.path.exists(default) or os.path.isdir(default):
+            return ()
         paths = [default]
+    if paths == read:
+        return paths
     outer = dict(job.environment)
     values: dict[str, str] = {}
     for path in paths:
         values.update(read_env(job, path, outer, values, job.variable_at, NOWHERE))
     for name, value in values.items():
         job.environment.setdefault(name, value)
+    return paths
 
 
 def _disabled(job: Job) -> bool:
@@ -116,7 +123,7 @@ def read_env(
 ) -> dict[str, str]:
     """The variables of one file. `outer` wins in look-ups; faults go to the job."""
     try:
-        text = read_text(path)
+        text = env_format.lines(read_text(path))
     except Unreadable as error:
         job.error("env-file", f"cannot read env file {path}: {error.reason}", named_at)
         return {}
@@ -128,16 +135,23 @@ def read_env(
         job.error("env-file", "a NUL character cannot stand in an env file", pack(number, line, 0))
         return {}
 
-    def expand(value: str, seen: dict[str, str]) -> str:
+    def expand(value: str, seen: dict[str, str], begin: int) -> str:
         def lookup(name: str) -> str | None:
             return outer.get(name, seen.get(name, known.get(name)))
 
         if "$" not in value:
             return value
         substitution = Substitution(lookup)
-        replaced = substitution.replace(value)
+        try:
+            replaced = substitution.replace(value)
+        except TemplateError as error:
+            spot = pack(number, *env_format.place(text, begin))
+            job.error("env-file", error.message, spot, hint=error.hint)
+            raise
         for name in substitution.unset:
-            job.unset(name)
+            found = re.compile(rf"\$\{{?{name}\b").search(text, begin)
+            spot = pack(number, *env_format.place(text, found.start() if found else begin))
+            job.unset(name, spot, hint=DOLLAR)
         return replaced
 
     values: dict[str, str] = {}
@@ -149,8 +163,7 @@ def read_env(
     except env_format.EnvFault as error:
         job.error("env-file", error.message, pack(number, error.line, error.column))
         return {}
-    except TemplateError as error:
-        job.error("env-file", f"{path}: {error.message}", pack(number, 0, 0), hint=error.hint)
+    except TemplateError:
         return {}
     for one in found:
         if one.value is None:

@@ -29,9 +29,12 @@ _ESCAPE = re.compile(r"\\([abcfnrtv$\"'\\]|0[0-7]{0,3})")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "c": "", "$": "$$"}
 
 
-def read(text: str, expand: Callable[[str, dict[str, str]], str]) -> list[Variable]:
-    """Every variable in order. `expand(text, seen)` replaces variables in unquoted and double-quoted values."""
-    text = text.replace("\r\n", "\n")
+Expand = Callable[[str, dict[str, str], int], str]
+
+
+def read(text: str, expand: Expand) -> list[Variable]:
+    """Every variable in order. `expand(value, seen, at)` replaces variables in unquoted and double-quoted values; the
+    value begins at the index `at` of `text`. Lines end with a newline (`lines`)."""
     found: list[Variable] = []
     seen: dict[str, str] = {}
     position = 0
@@ -54,7 +57,7 @@ def _statement(
     position: int,
     found: list[Variable],
     seen: dict[str, str],
-    expand: Callable[[str, dict[str, str]], str],
+    expand: Expand,
 ) -> int:
     """One variable, from `position`; the index behind it."""
     if text.startswith("export", position) and text[position + 6 : position + 7] in _SPACE:
@@ -65,31 +68,32 @@ def _statement(
     while position < len(text) and text[position] not in "=:\n":
         char = text[position]
         if not (char in _SPACE or char.isalnum() or char in "_.-[]"):
-            raise EnvFault(f'unexpected "{char}" in a variable name', *_place(text, position))
+            raise EnvFault(f'unexpected "{char}" in a variable name', *place(text, position))
         position += 1
     name = text[start:position].rstrip()
     if any(char in name for char in _SPACE):
-        raise EnvFault(f'the variable name "{name}" holds a space', *_place(text, start))
-    line, column = _place(text, start)
+        raise EnvFault(f'the variable name "{name}" holds a space', *place(text, start))
+    line, column = place(text, start)
     if position >= len(text) or text[position] == "\n":
         found.append(Variable(name, None, line, column))
         return position + 1
     position += 1
     while position < len(text) and text[position] in _SPACE:
         position += 1
+    begin = position
     quote = text[position : position + 1]
     if quote in ('"', "'") and quote:
         end = position + 1
         while True:
             end = text.find(quote, end)
             if end < 0:
-                raise EnvFault(f"the value of {name} opens a quote that is not closed", *_place(text, position))
+                raise EnvFault(f"the value of {name} opens a quote that is not closed", *place(text, position))
             if text[end - 1] != "\\" or _even(text, position, end):
                 break
             end += 1
         value = text[position + 1 : end]
         if quote == '"':
-            value = expand(_unescape(value), seen)
+            value = expand(_unescape(value), seen, begin)
         else:
             value = value.replace("\\'", "'")
         position = end + 1
@@ -103,7 +107,7 @@ def _statement(
         comment = re.search(r"\s#", raw)
         if comment:
             raw = raw[: comment.start()]
-        value = expand(raw.rstrip(), seen)
+        value = expand(raw.rstrip(), seen, begin)
         position = end
     found.append(Variable(name, value, line, column))
     seen[name] = value
@@ -128,14 +132,20 @@ def _unescape(value: str) -> str:
     return _ESCAPE.sub(one, value)
 
 
-def _place(text: str, position: int) -> tuple[int, int]:
+def lines(text: str) -> str:
+    """`text` as the readers here take it: a carriage return before a newline is none."""
+    return text.replace("\r\n", "\n")
+
+
+def place(text: str, position: int) -> tuple[int, int]:
+    """Line and column, from 0, of an index."""
     return text.count("\n", 0, position), position - (text.rfind("\n", 0, position) + 1)
 
 
 def read_raw(text: str) -> list[Variable]:
     """`format: raw`: everything behind the first `=` is the value, quotes and dollars included."""
     found: list[Variable] = []
-    for line, content in enumerate(text.replace("\r\n", "\n").split("\n")):
+    for line, content in enumerate(text.split("\n")):
         stripped = content.lstrip()
         if not stripped or stripped.startswith("#"):
             continue
