@@ -12,12 +12,12 @@ import errno
 import fcntl
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cais.diag.api import CaisError
 from cais.paths import cache_folder, cache_home, private_dir, trusted
+from cais.trees import remove_tree
 
 
 def tree(kind: str, name: str, make: Callable[[Path], None], *, what: str = "") -> Path:
@@ -93,22 +93,11 @@ def _existing(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a tree, also where directories in it may not be written (packages have such)."""
-
-    def allow(function: Callable[..., object], name: str, _: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(name), 0o700)
-            if stat.S_ISDIR(os.lstat(name).st_mode):
-                os.chmod(name, 0o700)
-                shutil.rmtree(name, ignore_errors=True)
-            else:
-                os.unlink(name)
-
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, onerror=allow)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+    """Remove a tree, also where directories in it may not be written (packages have such). Quiet: what it leaves
+    costs room in the cache, no more, and the fault that led here is the one to tell.
+    """
+    with contextlib.suppress(CaisError):
+        remove_tree(path)
 
 
 def write_text(path: Path, text: str, mode: int = 0o644) -> None:

@@ -84,10 +84,11 @@ async def _make_room(supervisor: Supervisor, plan: Sequence[object], options: Ap
     for action in plan:
         match action:
             case act.Remove(id=id):
-                supervisor.instances[id].keep_volumes = False
+                supervisor.instances[id].keep = frozenset()
                 going.append(supervisor.instances[id])
             case act.Recreate(spec=spec, renew=renew):
-                supervisor.instances[spec.id].keep_volumes = not renew
+                # Compose's way: those that the new one has at the same paths, and so in the same folders.
+                supervisor.instances[spec.id].keep = frozenset(() if renew else spec.volumes)
                 going.append(supervisor.instances[spec.id])
     await remove(supervisor, going, options.stop_timeout)
     for action in plan:

@@ -56,10 +56,12 @@ async def command(supervisor: Supervisor, command: Command) -> Done:
                     error = f"{running[0].spec.id} is running"
                     return Done(exit_code=1, error=error, hint="stop it first, or say --force")
                 await _throw_away(supervisor, chosen, command)
+                return _removed(chosen)
             case "down":
                 await _throw_away(supervisor, chosen, command)
                 if not supervisor.instances:
                     await _clear(supervisor)
+                return _removed(chosen)
             case _:
                 return Done(exit_code=2, error=f"unknown verb {command.verb}")
     match command.verb:
@@ -101,8 +103,13 @@ async def _throw_away(supervisor: Supervisor, chosen: Sequence[Instance], comman
     for instance in chosen:
         # A container that `down` removes leaves its anonymous volumes dangling, and no later `up` finds them
         # again: kept or not, the next instance begins with new ones.
-        instance.keep_volumes = False
+        instance.keep = frozenset()
     await remove(supervisor, chosen, command.timeout)
+
+
+def _removed(chosen: Sequence[Instance]) -> Done:
+    left = [instance.left for instance in chosen if instance.left]
+    return Done(exit_code=1, error="; ".join(left), hint="remove it by hand") if left else Done()
 
 
 async def _clear(supervisor: Supervisor) -> None:

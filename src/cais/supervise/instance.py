@@ -9,6 +9,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from cais.supervise.logwriter import LogWriter
 from cais.supervise.machine import Life
 from cais.supervise.messages import plain
 from cais.supervise.records import ERR, OUT, log_path, remove_logs
-from cais.supervise.state import remove_tree
+from cais.trees import remove_tree
 
 if TYPE_CHECKING:
     from cais.supervise.supervisor import Supervisor
@@ -46,7 +47,8 @@ class Instance:
         self.waits_for = ""
         self.no_deps = False
         self.culprit = ""  # id of the dependency that failed it
-        self.keep_volumes = True  # at removal; `remove -v` and a removal for good throw them away
+        self.keep: frozenset[str] = frozenset(spec.volumes)  # anonymous volumes that outlive its removal
+        self.left = ""  # what of it could not be removed
         self.gone = asyncio.Event()
         self.stdio: tuple[int, int, int] | None = None  # a one-off's, from its client
         self.on_terminal: Callable[[int], None] | None = None  # who wants the pty's master
@@ -358,20 +360,28 @@ class Instance:
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._remove_files)
         except Exception as error:
-            self.supervisor.complain(f"remove {spec.id}: {self._why(error)}")
+            self.left = self._why(error)
+            self.supervisor.complain(f"remove {spec.id}: {self.left}")
         self.supervisor.forget(self)
         self.gone.set()
         self.supervisor.tell(self, "removed", "")
         self.supervisor.exits.pop(spec.id, None)
 
     def _remove_files(self) -> None:
-        remove_tree(Path(self.spec.root.upper))
-        remove_logs(self.supervisor.home, self.spec.id)
-        if not self.keep_volumes:
-            for volume in self.spec.volumes:
-                remove_tree(Path(volume))
-                with contextlib.suppress(OSError):  # the folder of this instance's, when it was the last in it
-                    os.rmdir(os.path.dirname(volume))
+        """Each thing, whatever becomes of the others; the first that stays is told."""
+        home = self.supervisor.home
+        going = [Path(self.spec.root.upper), *(Path(volume) for volume in self.spec.volumes if volume not in self.keep)]
+        if not self.keep:
+            going.append(home / "anonymous" / self.spec.id)  # also what specs before this one had
+        faults: list[Exception] = []
+        steps = [partial(remove_tree, tree) for tree in going]
+        for step in (partial(remove_logs, home, self.spec.id), *steps):
+            try:
+                step()
+            except (OSError, CaisError) as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
 
     # -- health ---------------------------------------------------------------------------------------------------
 

@@ -80,30 +80,3 @@ def write_private(path: Path, data: bytes) -> None:
     except OSError:
         Path(new).unlink(missing_ok=True)
         raise
-
-
-def remove_tree(path: Path) -> None:
-    """rm -rf of an upper or a volume: overlayfs leaves its `work/work` at mode 000 (and a service may leave worse)."""
-    import shutil
-
-    def open_up(function: object, name: str, error: object) -> None:
-        parent = os.path.dirname(name)
-        for place in (parent, name):
-            try:
-                if not os.path.islink(place):
-                    os.chmod(place, 0o700)
-            except OSError:
-                pass
-        try:
-            if os.path.isdir(name) and not os.path.islink(name):
-                shutil.rmtree(name, ignore_errors=True)
-            else:
-                os.unlink(name)
-        except OSError:
-            pass
-
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(path, onerror=open_up)

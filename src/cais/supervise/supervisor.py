@@ -40,8 +40,9 @@ from cais.supervise.messages import (
     Watch,
     plain,
 )
-from cais.supervise.state import Kept, State, Unreadable, read_state, remove_tree, write_state
+from cais.supervise.state import Kept, State, Unreadable, read_state, write_state
 from cais.supervise.waiting import judge
+from cais.trees import remove_tree
 
 SandboxFactory = Callable[[Path, Callable[[str, int], None], Callable[[], None]], Awaitable[Sandbox]]
 
@@ -231,7 +232,7 @@ class Supervisor:
             watcher.send(Told(event=event))
         over = kind == "failed" or (kind == "exited" and life.phase == "exited")
         if over and life.spec.remove_on_exit:
-            instance.keep_volumes = False
+            instance.keep = frozenset()
             asyncio.get_running_loop().call_soon(instance.feed, machine.Stop(then="gone"))
 
     def changed(self) -> None:
