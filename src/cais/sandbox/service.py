@@ -21,32 +21,11 @@ from cais.sandbox import kernel, netlink, nftables, roots, users, wire
 from cais.sandbox.api import DEFAULT_PATH, Process, Refused
 from cais.sandbox.messages import Link, Report, Spawn
 from cais.sandbox.roots import step
+from cais.sandbox.ulimits import ULIMITS, reaches_over
 
 DNS_ADDRESS = "127.0.0.11"
 # Above the ports that connect(2) and bind(2) choose by themselves, and where no program is known to listen.
 _DNS_PORT = 61053
-
-_LIMITS = {
-    name: getattr(resource, f"RLIMIT_{name.upper()}")
-    for name in [
-        "as",
-        "core",
-        "cpu",
-        "data",
-        "fsize",
-        "memlock",
-        "msgqueue",
-        "nice",
-        "nofile",
-        "nproc",
-        "rss",
-        "rtprio",
-        "rttime",
-        "sigpending",
-        "stack",
-    ]
-    if hasattr(resource, f"RLIMIT_{name.upper()}")
-} | {"locks": 10}
 
 
 class World(NamedTuple):
@@ -294,12 +273,14 @@ def _limits(world: World, process: Process) -> tuple[str, ...]:
     notes = []
     resource.setrlimit(resource.RLIMIT_NOFILE, world.nofile)
     for name, (soft, hard) in process.ulimits.items():
-        number = _LIMITS.get(name)
+        number = ULIMITS.get(name)
         if number is None:
-            raise Refused(f"ulimit {name}", f"unknown; known are {', '.join(sorted(_LIMITS))}")
+            raise Refused(f"ulimit {name}", f"unknown; known are {', '.join(sorted(ULIMITS))}")
+        if reaches_over(soft, hard):
+            raise Refused(f"ulimit {name}", f"the soft limit {soft} is above the hard one, {hard}")
         try:
             resource.setrlimit(number, (soft, hard))
-        except (PermissionError, ValueError):
+        except (PermissionError, ValueError):  # EPERM is a ValueError of Python's
             limit = resource.getrlimit(number)[1]
             resource.setrlimit(number, (limit if soft < 0 or soft > limit >= 0 else soft, limit))
             notes.append(f"ulimit {name}: this user may not have more than {limit}")

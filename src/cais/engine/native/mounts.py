@@ -42,8 +42,8 @@ def mounts_of(
             found[target] = nameless(target)
         else:
             found[target] = _mount(stack, volume, target, places)
-    for text in service.tmpfs:
-        mount = tmpfs(text, service.span)
+    for number, text in enumerate(service.tmpfs):
+        mount = tmpfs(text, stack.span("services", service.name, "tmpfs", number))
         found[mount.target] = mount
     for grant in service.configs:
         mount = _granted(grant, stack.configs[grant.source], f"/{grant.source}", "/")

@@ -5,7 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cais.diag.api import ERROR, WARNING, CaisError, Diagnostic, Note
+from cais.engine.native.networks import network_faults
+from cais.engine.native.restarts import restart_warnings
 from cais.engine.native.unheeded import refused, unheeded
+from cais.engine.native.values import value_faults
 from cais.model.api import FileObject, Grant, Service, Stack
 from cais.paths import state_folder
 from cais.sandbox import ports
@@ -29,9 +32,11 @@ def preflight(
     found: list[Diagnostic] = []
     for service in services:
         found += _binds(stack, service)
+        found += value_faults(stack, service)
         found += _health_waits(service, desired, set(without_image))
     found += _ports(stack, [_Wanted(s.service, s.id, port) for s in desired.instances for port in s.ports], states)
     found += external_volumes(stack, services)
+    found += network_faults(stack, services)
     return found
 
 
@@ -117,7 +122,7 @@ def docker_folders(stack: Stack, service: Service) -> tuple[Diagnostic, ...]:
 
 def warnings(stack: Stack, service: Service) -> tuple[Diagnostic, ...]:
     """What will be otherwise than the file says, or than its writer may think."""
-    return (*docker_folders(stack, service), *unheeded(stack, service))
+    return (*docker_folders(stack, service), *unheeded(stack, service), *restart_warnings(stack, service))
 
 
 def _health_waits(service: Service, desired: Desired, unknown: set[str]) -> list[Diagnostic]:
@@ -177,10 +182,11 @@ def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceSt
     """What can be known before any image is there: nobody should wait for a download to hear of a taken port."""
     from cais.engine.native.specs import ports_of
 
-    found = external_volumes(stack, services)
+    found = external_volumes(stack, services) + network_faults(stack, services)
     wanted = []
     for service in services:
         found += _binds(stack, service)
+        found += value_faults(stack, service)
         found += refused(stack, service)
         if service.network_mode not in ("host", "none") and service.replicas:
             wanted += [_Wanted(service.name, service.name, port) for port in ports_of(service, 1)]

@@ -14,6 +14,8 @@ import msgspec
 from cais.diag.api import CaisError
 from cais.engine.native.mounts import Places, mounts_of
 from cais.engine.native.names import place_name, short_id
+from cais.engine.native.networks import ipv4_of, used_networks
+from cais.engine.native.restarts import restart_of
 from cais.engine.native.signals import signal_number
 from cais.model.api import Service, Stack
 from cais.model.image import Healthcheck, Image, ImageConfig
@@ -278,24 +280,6 @@ def health_of(service: Service, config: ImageConfig) -> Health | None:
     )
 
 
-def restart_of(service: Service) -> Restart:
-    """`deploy.restart_policy` over `restart` (Compose, `getRestartPolicy`): its condition and max_attempts. Its delay
-    and window are Swarm's; Compose gives the daemon neither, whose backoff is that of `machine.py`."""
-    deploy = service.deploy
-    policy, _, count = service.restart.partition(":")
-    retries = int(count) if count.isdigit() else 0
-    if deploy.restart_condition:
-        policy = {"none": "no", "any": "always"}.get(deploy.restart_condition, deploy.restart_condition)
-        retries = deploy.restart_max_attempts
-    match policy:
-        case "always" | "unless-stopped":
-            return Restart(policy=policy)
-        case "on-failure":
-            return Restart(policy="on-failure", max_retries=retries)
-        case _:
-            return Restart()
-
-
 def dependencies_of(service: Service) -> tuple[Dependency, ...]:
     """`depends_on`, and what other attributes imply (compose-go `inferImplicitDependencies`)."""
     found = {
@@ -340,12 +324,9 @@ def _size(text: str) -> int:
 
 def networks_of(stack: Stack, services: Iterable[Service]) -> tuple[NetworkSpec, ...]:
     """The networks that somebody is on. An external one is this project's alone: projects do not see each other."""
-    used = {link.name for service in services if not service.network_mode for link in service.networks}
     found = []
-    for key, network in stack.networks.items():
-        if key not in used:
-            continue
-        subnet, gateway = network.subnets[0] if network.subnets else ("", "")
+    for network in used_networks(stack, services).values():
+        subnet, gateway = ipv4_of(network)
         found.append(NetworkSpec(name=network.name, internal=network.internal, subnet=subnet, gateway=gateway))
     return tuple(found)
 

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
 from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare
 from cais.engine.native.mounts import Places
+from cais.engine.native.networks import network_warnings
 from cais.engine.native.preflight import early, external_networks, make_places, preflight, warnings
 from cais.engine.native.specs import Options, desired
 from cais.model.api import Service, Stack
@@ -104,7 +105,8 @@ def specify(
     make_places(stack.services.values(), result)
     said = {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])}
     warned = {s.name: found for s in services if (found := warnings(stack, s))}
-    return Wanted(result, said, tuple(external_networks(stack, services)), warned)
+    of_networks = (*external_networks(stack, services), *network_warnings(stack, services))
+    return Wanted(result, said, of_networks, warned)
 
 
 def _sentences(image: Image) -> tuple[str, ...]:
