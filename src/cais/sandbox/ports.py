@@ -3,12 +3,14 @@
 import errno
 import os
 import socket
+from collections.abc import Iterator
 
 from cais.sandbox.api import PortSpec, Refused
 
 
-def listen(port: PortSpec) -> tuple[list[socket.socket], int]:
-    """Sockets for `port` (v4 and, where there is IPv6, v6 when no address is given), and the port number taken."""
+def listen(port: PortSpec, *, backlog: int = 4096) -> tuple[list[socket.socket], int]:
+    """Sockets for `port` (v4 and, where there is IPv6, v6 when no address is given), and the port number taken.
+    `backlog` 0: bound alone, which with SO_REUSEADDR keeps nobody else from binding and listening (socket(7))."""
     number = port.host_port
     sockets: list[socket.socket] = []
     hosts = [port.host_ip] if port.host_ip else ["0.0.0.0", "::"]
@@ -18,7 +20,7 @@ def listen(port: PortSpec) -> tuple[list[socket.socket], int]:
             if family == socket.AF_INET6 and not port.host_ip and not socket.has_ipv6:
                 continue
             try:
-                one = _bound(family, host, number, port.protocol)
+                one = _bound(family, host, number, port.protocol, backlog)
             except OSError as error:
                 no_v6 = error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
                 if family == socket.AF_INET6 and not port.host_ip and no_v6:
@@ -33,7 +35,7 @@ def listen(port: PortSpec) -> tuple[list[socket.socket], int]:
     return sockets, number
 
 
-def _bound(family: socket.AddressFamily, host: str, number: int, protocol: str) -> socket.socket:
+def _bound(family: socket.AddressFamily, host: str, number: int, protocol: str, backlog: int) -> socket.socket:
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     one = socket.socket(family, kind)
     try:
@@ -42,8 +44,8 @@ def _bound(family: socket.AddressFamily, host: str, number: int, protocol: str) 
         if protocol == "tcp":
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.bind((host, number))
-        if protocol == "tcp":
-            one.listen(4096)
+        if protocol == "tcp" and backlog:
+            one.listen(backlog)
     except BaseException:
         one.close()
         raise
@@ -79,9 +81,10 @@ def _unprivileged_start() -> int:
 
 
 def check(port: PortSpec) -> None:
-    """Raise the Refused that publishing would meet, and leave nothing open: asked before anything starts."""
+    """Raise the Refused that publishing would meet, and leave nothing open: asked before anything starts, maybe at the
+    moment when another command publishes that port."""
     if port.host_port:
-        for one in listen(port)[0]:
+        for one in listen(port, backlog=0)[0]:
             one.close()
 
 
@@ -90,22 +93,36 @@ def who_holds(port: int, protocol: str = "tcp", host_ip: str = "") -> str:
     inodes = _inodes(port, protocol, host_ip)
     if not inodes:
         return ""
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                if os.readlink(f"/proc/{pid}/fd/{fd}") in wanted:
-                    return _project(pid) or f"{_command(pid)} (pid {pid})"
-        except OSError:  # ended, or another user's
-            continue
+    for pid in _holders(inodes):
+        folder, supervisor = _project(pid)
+        if folder:
+            return f"the project '{os.path.basename(folder)}', which Cais runs (pid {supervisor})"
+        return f"{_command(pid)} (pid {pid})"
     return "a process of another user"
 
 
-def _project(pid: str) -> str:
-    """Which project's published ports the process carries: its supervisor, some parents up, holds the lock in the
-    project's folder. "" for a process that is not ours."""
+def held_by(port: PortSpec, home: str) -> bool:
+    """Whether the supervisor of the project in `home` publishes there already, and nobody else is in the way."""
+    pids = list(_holders(_inodes(port.host_port, port.protocol, port.host_ip)))
+    return bool(pids) and all(_project(pid)[0] == os.path.realpath(home) for pid in pids)
+
+
+def _holders(inodes: set[str]) -> Iterator[str]:
+    """Pids of those that have one of the sockets, as far as /proc tells this user."""
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if any(os.readlink(f"/proc/{pid}/fd/{fd}") in wanted for fd in os.listdir(f"/proc/{pid}/fd")):
+                yield pid
+        except OSError:  # ended, or another user's
+            continue
+
+
+def _project(pid: str) -> tuple[str, str]:
+    """Which project's published ports the process carries: the project's folder, and the pid of its supervisor, which,
+    some parents up, holds the lock in it. Nothing for a process that is not ours."""
     if _command(pid) != "cais-border":
-        return ""
+        return "", ""
     for _ in range(4):
         try:
             with open(f"/proc/{pid}/stat", errors="replace") as file:
@@ -113,10 +130,10 @@ def _project(pid: str) -> str:
             for fd in os.listdir(f"/proc/{pid}/fd"):
                 place = os.readlink(f"/proc/{pid}/fd/{fd}").split("/")
                 if place[-1] == "lock" and place[-3:-2] == ["projects"]:
-                    return f"the project '{place[-2]}', which Cais runs (pid {pid})"
+                    return "/".join(place[:-1]), pid
         except OSError:
             break
-    return ""
+    return "", ""
 
 
 def _command(pid: str) -> str:

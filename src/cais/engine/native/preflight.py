@@ -10,7 +10,7 @@ from cais.engine.native.restarts import restart_warnings
 from cais.engine.native.unheeded import refused, unheeded
 from cais.engine.native.values import value_faults
 from cais.model.api import FileObject, Grant, Service, Stack
-from cais.paths import state_folder
+from cais.paths import project_home, state_folder
 from cais.sandbox import ports
 from cais.sandbox.api import PortSpec, Refused
 from cais.source.api import Span
@@ -242,6 +242,8 @@ def _ports(stack: Stack, all_wanted: Iterable[_Wanted], states: Sequence[Instanc
             notes = (Note(f"{other.who} publishes it", _port_span(stack, other.service, other.port)),)
         elif not _is_own(port, own):
             why = _refusal(port)
+            if why and ports.held_by(port, str(project_home(stack.name))):
+                why = ""  # another `up` of this project was faster: its supervisor knows what goes before what comes
         if not why:
             others.append(wanted)
             continue
