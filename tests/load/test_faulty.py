@@ -16,6 +16,29 @@ from cais.load.api import load
 MARK = re.compile("«([a-z-]+)»")
 
 FAULTY = {
+    "what only follows": [  # from a value of the wrong kind: it is there, and what it would have given is not missing
+        "services: {a: {image: «wrong-type»5}, b: {build: «wrong-type»5}, c: {provider: «wrong-type»5}}",
+        "services: {a: {image: x, depends_on: [b], links: [b], pid: 'service:b'}, b: «wrong-type»5}",
+        "services: {a: {image: x, depends_on: {b: {condition: service_started}}}, «wrong-type»b: }",
+        "services: {a: {image: x, networks: [n]}}\nnetworks: «wrong-type»5\n",
+        "services: {a: {image: x, networks: [n], volumes: ['v:/v']}}\nnetworks: {n: «wrong-type»5}\n"
+        "volumes: {v: «wrong-type»5}\n",
+        "services: {a: {image: x, secrets: [n], configs: [n]}}\nsecrets: {n: «wrong-type»5}\n"
+        "«wrong-type»configs: [n]\n",
+        "services: {a: {image: x, secrets: [n], configs: [n]}}\nsecrets: {n: {file: «wrong-type»5}}\n"
+        "configs: {n: {content: «wrong-type»5}}\n",
+        "services: {a: {image: x}}\nsecrets: {n: {«unknown-key»fil: f}}\nconfigs: {n: {«wrong-type»external: [5]}}\n",
+        "services: {a: {image: x, configs: [{source: «wrong-type»5}]}}\nconfigs: {«missing-key»n: {x-file: c}}\n",
+        "services: {a: {image: x, volumes: [{type: bind, source: «wrong-type»5, target: /x}, "
+        "«volume»{type: bind, target: /y}]}}",
+        "services: {a: {image: x, volumes: [{type: bind, source: /x, target: «wrong-type»5}, «wrong-type»6]}}",
+        "services: {a: {image: x, develop: {watch: [{path: x, action: sync, target: «wrong-type»5}]}}}",
+        "services: {a: {build: {context: ., additional_contexts: {x: 'service:b'}}}, b: {build: «wrong-type»5}}",
+        "services: {a: {image: x, cpus: 2, deploy: {resources: {limits: {«wrong-type»cpus: [1]}}}}}",
+        "services: {a: {image: x}}\njobs: {j: {image: x, triggers: {manual: «wrong-type»5}}}",
+        "services: {a: {image: x, devices: [{source: /dev/x, target: «wrong-type»5}]}}",
+        "services: {a: {image: x, models: [m]}}\nmodels: «wrong-type»5\n",
+    ],
     "undefined volume": [
         "services: {a: {image: x, volumes: [«undefined-volume»data:/data]}}",
         "services:\n  a:\n    image: x\n    volumes:\n      - «undefined-volume»one:/1\n      - ./two:/2\n"

@@ -215,7 +215,7 @@ def volume_list(worker: Canonical, value: Any, at: int) -> Any:
 
 def devices(worker: Canonical, value: Any, at: int) -> Any:
     for index, item in enumerate(value if value.__class__ is List else ()):
-        if item.__class__ is Map and not item.get("target"):
+        if item.__class__ is Map and not item.get("target") and not item.lost("target"):
             worker.job.error("device", "a device needs a target: its path in the container", value.at[index])
         if item.__class__ is not str:
             continue

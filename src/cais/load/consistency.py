@@ -30,7 +30,7 @@ def validate(job: Job, tree: Map) -> None:
         _devices(job, name, service)
     for name, entry in _items(tree, "jobs"):
         triggers = entry.get("triggers")
-        if triggers.__class__ is Map and "manual" not in triggers and "schedule" not in triggers:
+        if triggers.__class__ is Map and not any(_given(triggers, key) for key in ("manual", "schedule")):
             job.error(
                 "missing-key", f'job "{name}": triggers needs manual or schedule', entry.where("triggers"), key=True
             )
@@ -41,7 +41,7 @@ def _file_object(job: Job, section: str, name: str, entry: Map, wanted: tuple[st
     if len(given) > 1:
         job.error("conflict", f'{section[:-1]} "{name}" may have only one of {", ".join(given)}',
                   entry.where(given[1]), key=True)  # fmt: skip
-    elif not given and "driver" not in entry and "external" not in entry:
+    elif not any(_given(entry, key) for key in (*wanted, "driver", "external")):
         job.error("missing-key", f'{section[:-1]} "{name}" needs {", ".join(wanted)} or external', at, key=True)
 
 
@@ -61,9 +61,9 @@ def _external(job: Job, section: str, name: str, entry: Map) -> None:
 
 def _volume(job: Job, name: str, volume: Map, at: int) -> None:
     kind = volume.get("type")
-    if kind == "bind" and volume.get("source") is None:
+    if kind == "bind" and volume.get("source") is None and not volume.lost("source"):
         job.error("volume", f'service "{name}": a {kind} mount needs a source', at)
-    if not volume.get("target") and kind != "":
+    if not volume.get("target") and not volume.lost("target") and kind != "":
         job.error("volume", f'service "{name}": a mount needs a target', at)
 
 
@@ -87,7 +87,9 @@ def consistent(job: Job, tree: Map, disabled: Map) -> None:
             _service(job, tree, name, service, services, disabled)
     _jobs(job, tree, services, disabled)
     for name, entry in _items(tree, "secrets"):
-        if not entry.get("external") and not entry.get("file") and not entry.get("environment"):
+        ways = ("file", "environment", "external")
+        told = not any(_given(entry, key) for key in (*ways, "driver"))  # by `validate`
+        if not told and not any(entry.get(key) or (key not in entry and _given(entry, key)) for key in ways):
             at = tree["secrets"].where(name)
             job.error("missing-key", f'secret "{name}" needs file or environment', at, key=True)
     _circles(job, services)
@@ -102,14 +104,15 @@ def _jobs(job: Job, tree: Map, services: Map, disabled: Map) -> None:
         depends = entry.get("depends_on")
         for other in list(depends) if depends.__class__ is Map else ():
             optional = depends[other].__class__ is Map and depends[other].get("required") is False
-            if other not in jobs and other not in services and not (optional and other in disabled):
+            known = other in jobs or other in services or jobs.lost(other) or services.lost(other)
+            if not known and not (optional and other in disabled):
                 message = f'job "{name}" depends on "{other}", which is not defined'
                 job.error("undefined-service", message, depends.where(other), key=True, hint=nearest(other, services))
 
 
 def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabled: Map) -> None:
     at = services.where(name)
-    meant = job.failed and (_meant(service, "image") or _meant(service, "build"))
+    meant = job.failed and any(service.lost(key) or _meant(service, key) for key in ("image", "build", "provider"))
     if (
         name not in job.incomplete
         and not meant
@@ -160,7 +163,9 @@ def _service(job: Job, tree: Map, name: str, service: Map, services: Map, disabl
     develop = service.get("develop")
     watches: Any = develop.get("watch") if develop.__class__ is Map else None
     for index, watch in enumerate(watches or ()):
-        if watch.__class__ is Map and watch.get("action") not in ("rebuild", "restart") and not watch.get("target"):
+        if watch.__class__ is not Map or watch.lost("action") or watch.lost("target"):
+            continue
+        if watch.get("action") not in ("rebuild", "restart") and not watch.get("target"):
             job.error("missing-key", f'service "{name}": {watch.get("action")} needs a target', watches.at[index])
     check = service.get("healthcheck")
     if check.__class__ is Map and check.get("test"):
@@ -218,7 +223,7 @@ def _limits(job: Job, name: str, service: Map, deploy: Map) -> None:
     )
     for mine, theirs, holder in pairs:
         left = number_of(mine, service.get(mine))
-        if left is None or holder.__class__ is not Map:
+        if left is None or holder.__class__ is not Map or holder.lost(theirs):
             continue
         right = number_of(mine, holder.get(theirs))
         if mine == "scale":
@@ -239,10 +244,12 @@ def _limits(job: Job, name: str, service: Map, deploy: Map) -> None:
 def _built(job: Job, name: str, other: str, at: int, services: Map, disabled: Map) -> None:
     """An additional context `service:x` needs a service x that is built."""
     if other not in services:
-        if other not in disabled:
+        if other not in disabled and not services.lost(other):
             message = f'service "{name}" takes a build context from "{other}", which is not defined'
             job.error("undefined-service", message, at, hint=nearest(other, services))
-    elif services[other].__class__ is Map and services[other].get("build") is None:
+    elif (
+        services[other].__class__ is Map and services[other].get("build") is None and not services[other].lost("build")
+    ):
         job.error("undefined-service", f'service "{name}" takes a build context from "{other}", which has no build', at)
 
 
@@ -257,12 +264,12 @@ def _references(job: Job, tree: Map, name: str, service: Map) -> None:
     for section in ("configs", "secrets"):
         grants = service.get(section)
         for index, grant in enumerate(grants or ()):
-            if grant.__class__ is Map:
+            if grant.__class__ is Map and not grant.lost("source"):
                 _defined(job, tree, section, name, grant.get("source", ""), grants.at[index])
     build = service.get("build")
     if build.__class__ is Map:
         for index, grant in enumerate(build.get("secrets") or ()):
-            if grant.__class__ is Map:
+            if grant.__class__ is Map and not grant.lost("source"):
                 _defined(job, tree, "secrets", name, grant.get("source", ""), build["secrets"].at[index])
     for model in service.get("models") or ():
         _defined(job, tree, "models", name, model, service["models"].where(model), key=True)
@@ -271,7 +278,7 @@ def _references(job: Job, tree: Map, name: str, service: Map) -> None:
 def _defined(job: Job, tree: Map, section: str, service: str, wanted: Any, at: int, *, key: bool = False) -> None:
     known = tree.get(section)
     known = known if known.__class__ is Map else Map()
-    if wanted in known or (job.failed and _meant(tree, section)):
+    if wanted in known or known.lost(wanted) or tree.lost(section) or (job.failed and _meant(tree, section)):
         return
     job.error(
         f"undefined-{section[:-1]}",
@@ -280,6 +287,11 @@ def _defined(job: Job, tree: Map, section: str, service: str, wanted: Any, at: i
         key=key,
         hint=nearest(str(wanted), known) or f"define it under the top-level {section}",
     )
+
+
+def _given(entry: Map, key: str) -> bool:
+    """Whether `key` is there, or was, with a value or a name that was reported."""
+    return key in entry or entry.lost(key) or _meant(entry, key)
 
 
 def _meant(holder: Map, key: str) -> bool:
@@ -294,13 +306,14 @@ def _meant(holder: Map, key: str) -> bool:
 def _unknown(holder: Map) -> set[str]:
     from cais.load.schema import FILE, SERVICE
 
-    return {name for name in holder if name not in SERVICE.fields and name not in FILE.fields}
+    known = (SERVICE.fields, FILE.fields)
+    return {name for name in holder if not name.startswith("x-") and not any(name in fields for fields in known)}
 
 
 def _dependencies(job: Job, name: str, service: Map, services: Map, disabled: Map) -> None:
     depends = service.get("depends_on")
     for other in list(depends) if depends.__class__ is Map else ():
-        if other in services:
+        if other in services or services.lost(other):
             continue
         entry = depends[other]
         if other in disabled and entry.__class__ is Map and entry.get("required") is False:

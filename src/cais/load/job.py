@@ -79,7 +79,7 @@ class Job:
             if nothing and holder.__class__ is Map and key in holder:
                 holder[key] = None
             elif holder.__class__ is Map:
-                holder.drop(key)
+                holder.lose(key)
             elif holder.__class__ is List and key < len(holder):
                 del holder[key], holder.at[key]
         self.invalid.clear()

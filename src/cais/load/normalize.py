@@ -115,6 +115,8 @@ def _networks(tree: Map) -> None:
                 container.put("networks", Map({"default": None}, {"default": at}), at)
             used = used or "default" in container["networks"]
     if used:
+        if tree.lost("networks"):
+            return
         if tree.get("networks").__class__ is not Map:
             tree.put("networks", Map(), -1)
         if "default" not in tree["networks"]:

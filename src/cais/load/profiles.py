@@ -65,7 +65,7 @@ def select(job: Job, tree: Map, disabled: Map, profiles: Sequence[str], named: S
     pending: list[str] = []
     for name in named:
         matching = [name] if name in services else _matching(name, services)
-        if not matching:
+        if not matching and not services.lost(name):
             hint = nearest(name, services) or f"services: {', '.join(sorted(services)) or 'none'}"
             job.error("no-such-service", f"no such service: {name}", hint=hint)
         pending += matching
@@ -78,7 +78,7 @@ def select(job: Job, tree: Map, disabled: Map, profiles: Sequence[str], named: S
         for other, entry in depends.items():
             if other in services:
                 pending.append(other)
-            elif entry.__class__ is not Map or entry.get("required") is not False:
+            elif not services.lost(other) and (entry.__class__ is not Map or entry.get("required") is not False):
                 message = f'no such service: {other}, which service "{name}" depends on'
                 job.error("no-such-service", message, depends.where(other), key=True)
     for name in list(services):

@@ -30,7 +30,7 @@ def unpack(position: int) -> tuple[int, int, int]:
 
 
 class Map(dict[str, Any]):
-    """A mapping; `at` holds the position of each key."""
+    """A mapping; `at` holds the position of each key, also of one that was `lose`d."""
 
     __slots__ = ("at",)
 
@@ -50,6 +50,14 @@ class Map(dict[str, Any]):
         if key in self:
             del self[key]
             self.at.pop(key, None)
+
+    def lose(self, key: str) -> None:
+        """Take out what was reported and nobody could bear."""
+        self.pop(key, None)
+
+    def lost(self, key: str) -> bool:
+        """Whether `key` stood here with a value that was taken out: that it is not there now is no news."""
+        return key in self.at and key not in self
 
     def where(self, key: str) -> int:
         return self.at.get(key, NOWHERE)
