@@ -302,3 +302,11 @@ def test_a_state_folder_without_room_ends_in_a_stack_or_a_message(project, small
         assert done.returncode == 0 or "No space left" in done.stderr, done.stderr
     finally:
         project.run("down", check=False)
+
+
+@pytest.mark.parametrize("more", ["", ", init: true"], ids=["starter", "stack init"])
+def test_a_script_with_windows_lines_is_told_as_that(project, more):
+    project.write("start.sh", "#!/bin/sh\r\necho hello\r\n", 0o755)
+    service = f"image: 'debian:bookworm-slim', command: [/start.sh], volumes: ['./start.sh:/start.sh']{more}"
+    project.compose(f"services: {{db: {{{service}}}}}\n")
+    fails(project, says=["carriage return", r"sed -i 's/\r$//'", ".gitattributes"])

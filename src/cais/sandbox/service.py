@@ -402,26 +402,43 @@ def _exec(argv: Sequence[str], env: dict[str, str]) -> NoReturn:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 if os.path.exists(place):
-                    raise Refused(f"exec {place}", why_no_exec(error.errno), missing=True) from error
+                    raise Refused(f"exec {place}", why_no_exec(error.errno, place), missing=True) from error
                 continue
             if error.errno == errno.EACCES:
                 denied = denied or place
                 continue
-            raise Refused(f"exec {place}", why_no_exec(error.errno)) from error
+            raise Refused(f"exec {place}", why_no_exec(error.errno, place)) from error
         except ValueError as error:
             raise Refused(f"exec {place}", str(error)) from error
     if denied:
-        raise Refused(f"exec {denied}", why_no_exec(errno.EACCES))
+        raise Refused(f"exec {denied}", why_no_exec(errno.EACCES, denied))
     raise Refused(f"exec {program}", "no such file" if "/" in program else "not found in PATH", missing=True)
 
 
-def why_no_exec(number: int | None) -> str:
-    """In words, for a program that is there."""
+def why_no_exec(number: int | None, place: str) -> str:
+    """In words, for a program that is there, at `place`."""
     match number:
         case errno.ENOENT | errno.ENOTDIR:
+            if _ends_with_cr(place):
+                return (
+                    "its #! line ends with a carriage return, as Windows writes lines, and no interpreter is called so: "
+                    "take them out (sed -i 's/\\r$//' FILE), and keep them out ('*.sh text eol=lf' in .gitattributes)"
+                )
             return "the interpreter or loader it names is not in the image"
         case errno.ENOEXEC:
             return "exec format error: no program of this machine, no #! line"
         case errno.EACCES:
             return "permission denied"
     return os.strerror(number or errno.EINVAL)
+
+
+def _ends_with_cr(place: str) -> bool:
+    """Whether a script's first line does."""
+    with suppress(OSError):
+        fd = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            line, end, _ = os.read(fd, 256).partition(b"\n")  # of more the kernel reads nothing
+            return line.startswith(b"#!") and bool(end) and line.endswith(b"\r")
+        finally:
+            os.close(fd)
+    return False
