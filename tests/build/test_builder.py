@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -283,6 +285,7 @@ def test_a_fully_cached_build_imports_no_event_loop_and_no_sandbox(kitchen: Kitc
     kitchen.build("FROM base\nWORKDIR /a\nCOPY f /f\n")
     code = f"""
 import sys
+import threading
 from cais.build.api import BuildRequest
 from cais.build.builder import build
 from cais.model.image import Image, ImageConfig
@@ -331,3 +334,49 @@ def test_a_fault_of_an_inline_dockerfile_without_lines_of_its_own_is_at_the_valu
     with pytest.raises(CaisError) as later:  # a fault of the walk
         kitchen.build("FROM base\nARG A=nope\nCOPY $A /x\n", span=Span(str(file), 2, 8), inline_span=value)
     assert [d.span for d in later.value.diagnostics()] == [value]
+
+
+def test_an_image_nobody_knows_may_be_meant_as_a_stage(kitchen: Kitchen) -> None:
+    def find(text: str, span: Span | None) -> None:
+        if text != "base":
+            raise CaisError(f"no card knows {text}", hint="build it", span=span)
+
+    text = (
+        "FROM base AS build\nFROM base\nCOPY --from=buid /x /\nCOPY --from=y /x /\nCOPY --from=late /x /\n"
+        "COPY --from=a/build /x /\nRUN --mount=type=bind,from=bild,target=/m true\n"
+        "FROM other AS late\nCOPY --from=1 /x /\n"
+    )
+    with pytest.raises(Faults) as error:
+        build_all([BuildRequest(context=str(kitchen.context), inline=text, name="a")], kitchen.resolve, find=find)
+    assert [one.hint for one in error.value.found] == [
+        "build it",
+        "did you mean the stage build?",
+        "no stage is called y: there are build, late",
+        "the stage late comes after this: only stages before it can be named",
+        "build it",
+        "did you mean the stage build?",
+    ]
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """The address of a server that gives nothing to anybody."""
+
+    class Refuse(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(403)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuse) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_what_cannot_be_fetched_names_its_line(kitchen: Kitchen, refusing: str) -> None:
+    with pytest.raises(CaisError, match="answers 403") as error:
+        kitchen.build(f"FROM base\nENV A=1\nADD {refusing}/x /x\n")
+    span = error.value.span
+    assert span is not None and (span.line, span.column) == (3, 5)

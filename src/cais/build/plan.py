@@ -83,7 +83,15 @@ class Plan:
 
     def unknown(self, find: FindBase) -> list[Diagnostic]:
         """What is wrong with the names of the images it needs; none is fetched."""
-        return self._each_base(lambda key, text, span: find(text, span))
+
+        def ask(key: str, text: str, span: Span | None) -> None:
+            try:
+                find(text, span)
+            except CaisError as err:
+                err.hint = (key == text and staging.meant(self.stages, text)) or err.hint
+                raise
+
+        return self._each_base(ask)
 
     def resolve(self, resolve_base: ResolveBase) -> None:
         """Ask for every image it names, before anything is carried out; tell all that are not there."""

@@ -214,6 +214,23 @@ def source(text: str, earlier: "tuple[Stage, ...] | list[Stage]", contexts: Mapp
     return "image", text
 
 
+def meant(stages: Stages, text: str) -> str:
+    """What to say of an image nobody knows that may be a stage's name, mistyped or out of turn; else nothing."""
+    import difflib
+
+    if any(sign in text for sign in "/:@"):
+        return ""
+    names = [stage.name for stage in stages.stages if stage.name]
+    if text.lower() in names:
+        return f"the stage {text} comes after this: only stages before it can be named"
+    near = difflib.get_close_matches(text.lower(), names, n=1)
+    if near:
+        return f"did you mean the stage {near[0]}?"
+    if text in {value for _, value in (stage.base for stage in stages.stages)} or not names:
+        return ""
+    return f"no stage is called {text}: there {'are' if len(names) > 1 else 'is'} {', '.join(names)}"
+
+
 def sources_from(instruction: Instruction) -> list[tuple[str, Span]]:
     """`--from` of COPY and of the mounts of RUN."""
     found = [(f.value, f.span) for f in instruction.all_flags("from") if f.value]

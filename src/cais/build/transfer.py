@@ -11,6 +11,7 @@ from cais.build.copy import CannotCopy, How, Text, Writer, change_mode, copy
 from cais.build.expand import BadExpansion, expand_body
 from cais.build.layers import digest
 from cais.build.view import look_up_owner
+from cais.diag.api import CaisError
 from cais.source.formats.dockerfile import Instruction, Word
 from cais.source.formats.dockerignore import Ignore
 
@@ -170,6 +171,9 @@ def _download(url: Word, instruction: Instruction, walker: Walker, step: Step) -
         content = get(url.text, what=f"{name} for {step.text[:60]}")
     except Missing as err:
         raise walker.error(step, f"{url.text}: there is no such file", span=url.span) from err
+    except CaisError as err:
+        err.span = err.span or url.span
+        raise
     wanted = walker.scope.expand(instruction.flag("checksum") or "", instruction.span)
     if wanted:
         algorithm, _, value = wanted.partition(":")
