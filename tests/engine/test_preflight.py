@@ -143,3 +143,17 @@ def test_two_of_our_own_that_overlap_are_told_before_anything_starts(
         return
     (one,) = found
     assert one.startswith("9: cannot start b: port ") and ": a publishes " in one and one.endswith(" / 5")
+
+
+def test_nobody_is_asked_to_end_what_holds_a_port_that_nobody_holds(tmp_path: Path, taken: int) -> None:
+    def hint(published: str) -> tuple[str, str]:
+        file = tmp_path / "compose.yaml"
+        file.write_text(f"services:\n  a:\n    image: any\n    ports: ['{published}:80']\n")
+        stack = load([str(file)], env={}, project_name="p")
+        (fault,) = preflight.early(stack, list(stack.services.values()), ())
+        return fault.message, fault.hint
+
+    assert hint(f"127.0.0.2:{taken}")[1] == "end what holds it, or publish another port"
+    message, way_out = hint(f"203.0.113.77:{taken}")  # RFC 5737: nobody's address
+    assert "has no address 203.0.113.77; leave it out, or publish at one it has" in message
+    assert way_out == ""

@@ -68,7 +68,7 @@ def _why(error: OSError, number: int, port: PortSpec) -> str:
                 f"sysctl -w net.ipv4.ip_unprivileged_port_start={number}"
             )
         case errno.EADDRNOTAVAIL:
-            return f"this machine has no address {port.host_ip}"
+            return f"this machine has no address {port.host_ip}; leave it out, or publish at one it has"
     return error.strerror or str(error)
 
 

@@ -421,7 +421,7 @@ def why_no_exec(number: int | None, place: str) -> str:
         case errno.ENOENT | errno.ENOTDIR:
             if _ends_with_cr(place):
                 return (
-                    "its #! line ends with a carriage return, as Windows writes lines, and no interpreter is called so: "
+                    "its #! line ends with a carriage return, as Windows writes lines, and none is called so: "
                     "take them out (sed -i 's/\\r$//' FILE), and keep them out ('*.sh text eol=lf' in .gitattributes)"
                 )
             return "the interpreter or loader it names is not in the image"

@@ -235,13 +235,15 @@ def _ports(stack: Stack, all_wanted: Iterable[_Wanted], states: Sequence[Instanc
             continue
         others = fine.setdefault((port.host_port, port.protocol), [])
         other = next((o for o in others if _overlap(o.port.host_ip, port.host_ip)), None)
-        why, hint = "", "end what holds it, or publish another port"
+        why, hint = "", ""
         notes: tuple[Note, ...] = ()
         if other is not None:
             why, hint = f"{other.who} publishes {_place(other.port)}", "publish one of the two at another port"
             notes = (Note(f"{other.who} publishes it", _port_span(stack, other.service, other.port)),)
         elif not _is_own(port, own):
             why = _refusal(port)
+            if "is taken" in why:  # of a port that takes root, or an address that is not here, `why` says the way out
+                hint = "end what holds it, or publish another port"
             if why and ports.held_by(port, str(project_home(stack.name))):
                 why = ""  # another `up` of this project was faster: its supervisor knows what goes before what comes
         if not why:
