@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cais.cli import config
 from cais.cli.project import GlobalOptions
@@ -66,6 +67,14 @@ def test_origin_names_the_place_of_each_value(run) -> None:  # type: ignore[no-u
     origin = {key.strip(): note for key, note in lines.items()}
     assert origin["image: nginx:1"] == "compose.yaml:4:12, TAG not set"
     assert origin["name: shop"] == "compose.yaml:1:7"
+
+
+def test_origin_is_yaml_also_with_keys_of_several_lines(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    deep = {"m\nn": [1, {"i\nj": "l\nm", "k": 2}], "k" * 140: {"a": {"b\n": {}}}, "e\nf": {}}
+    service = {"image": "x", "labels": {"one\ntwo\n": "v"}, "x-o": deep}
+    (tmp_path / "compose.yaml").write_text(json.dumps({"name": "shop", "services": {"a": service}}))
+    shown = yaml.safe_load(run("--origin"))["services"]["a"]
+    assert {key: shown[key] for key in service} == service
 
 
 def test_faults_as_values(tmp_path: Path, run, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]

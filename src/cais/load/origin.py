@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from cais.model.stack import Stack
-from cais.source.emit import scalar
+from cais.source.emit import is_long, scalar
 from cais.source.tree import where
 
 COLUMN = 56
@@ -27,7 +27,11 @@ class _Page:
 
     def mapping(self, value: Any, indent: str) -> None:
         for key in sorted(value):
-            self.entry(f"{indent}{scalar(key)}:", value[key], where(value, key), indent + "  ")
+            name = scalar(key, indent + "  ")
+            if is_long(key, name):  # as `config` writes it: `? key`, below it `: value`
+                self.lines += f"{indent}? {name}".split("\n")
+                name = ""
+            self.entry(f"{indent}{name}:", value[key], where(value, key), indent + "  ")
 
     def sequence(self, value: Any, indent: str) -> None:
         for index, item in enumerate(value):

@@ -147,7 +147,7 @@ class _Writer:
             name = known.get(key)
             if name is None:
                 name = self.scalar(key, inner)
-                if (len(key) > _SIMPLE // 4 and len(key.encode()) > _SIMPLE) or name[0] == "|":
+                if is_long(key, name):
                     self.long(name, item, indent, every or (shape.get(key) if shape else None))
                     continue
             if item.__class__ is str:
@@ -187,6 +187,11 @@ class _Writer:
                 lines[start] = f"{indent}- {lines[start][len(inner) :]}"
             else:
                 lines.append(f"{indent}- {scalar(item, inner)}")
+
+
+def is_long(key: str, name: str) -> bool:
+    """Whether a key, written as `name`, takes several lines or more of one than stands before a colon."""
+    return (len(key) > _SIMPLE // 4 and len(key.encode()) > _SIMPLE) or name[0] == "|"
 
 
 def scalar(value: Any, indent: str = "") -> str:
