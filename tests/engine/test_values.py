@@ -50,13 +50,17 @@ CASES = [
     ("cap_drop: [CAP_FLY]", "4:16: cannot start web: cap_drop: CAP_FLY is no capability", "capabilities(7)"),
     ("working_dir: app", "4:18: cannot start web: the working directory app is not absolute", "leading /"),
     ("tmpfs: relative", "4:12: cannot start web: the path of the tmpfs relative is not absolute", "leading /"),
-    ("tmpfs: [/run, '/tmp:size=lots']", "4:19: cannot start web: cannot mount /tmp: the tmpfs option", "size=64m"),
+    ("tmpfs: [/run, '/tmp:size=lots']", "4:19: cannot mount /tmp: the tmpfs option", "size=64m"),
     ("tmpfs: /", "4:12: cannot start web: nothing can be mounted over /", ""),
     ("volumes: ['/srv:/']", "4:15: cannot start web: nothing can be mounted over /", ""),
     ("mem_limit: 1k", "4:16: cannot start web: its memory limit is 1024 bytes, and the least is 6 MB", ""),
     ("deploy: {resources: {limits: {memory: 5m}}}", "4:43: cannot start web: its memory limit is 5242880", ""),
     ("cpus: -1", "4:11: cannot start web: it cannot have -1 CPUs", ""),
     (f"hostname: {'a' * 65}", "4:15: cannot start web: its hostname is longer than 64 bytes", ""),
+    ("sysctls: {kernel.panic: 1}", "4:29: cannot start web: sysctl kernel.panic: it is not of a namespace", ""),
+    ("volumes: [{type: image, source: x, target: /x}]", "4:15: cannot mount /x: volumes of type 'image'", "bind"),
+    ("ports: ['127.0.0.3:64321:80']\n    scale: 2", "4:13: cannot run 2 of web: each would publish", "or run one"),
+    ("ports: ['80/sctp']", "4:13: cannot publish port 80/sctp of web: only tcp and udp", ""),
     ("stop_signal: SIGSTOPP", "4:18: cannot start web: 'SIGSTOPP' is no signal", "SIGTERM"),
 ]
 
@@ -92,6 +96,7 @@ def test_what_docker_takes_is_taken(tmp_path: Path) -> None:
         "cpus: 0",
         "hostname: 'bad host!'",
         "stop_signal: SIGRTMIN+3",
+        "sysctls: {net.core.somaxconn: 1024, kernel.shmmax: 1}",
     ):
         assert found(tmp_path, f"    {attribute}\n") == [], attribute
 

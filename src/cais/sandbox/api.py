@@ -145,6 +145,16 @@ class Refused(Exception):
         self.step, self.why, self.missing = step, why, missing
 
 
+def of_the_machine(sysctl: str, *, host_net: bool) -> str:
+    """Why a service may not set it, or ""."""
+    if not sysctl.startswith(("net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")):
+        # moby `oci.go`: "sysctl is not in a separate kernel namespace"
+        return "it is not of a namespace: it would change the whole machine"
+    if host_net and sysctl.startswith("net."):  # as Docker
+        return "this service is on the host's network: it would change the whole machine"
+    return ""
+
+
 class Sandbox(Protocol):
     """What the supervisor and the builder need; `stack.StackSandbox` is it.
 

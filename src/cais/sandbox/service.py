@@ -18,7 +18,7 @@ from typing import NamedTuple, NoReturn
 import msgspec
 
 from cais.sandbox import kernel, netlink, nftables, roots, users, wire
-from cais.sandbox.api import DEFAULT_PATH, Process, Refused
+from cais.sandbox.api import DEFAULT_PATH, Process, Refused, of_the_machine
 from cais.sandbox.messages import Link, Report, Spawn
 from cais.sandbox.roots import step
 from cais.sandbox.ulimits import ULIMITS, reaches_over
@@ -223,11 +223,8 @@ def _write(path: str, text: str) -> None:
 def _sysctls(process: Process, *, host_net: bool) -> tuple[str, ...]:
     for name, value in process.sysctls.items():
         path = "/proc/sys/" + name.replace(".", "/")
-        if not name.startswith(("net.", "kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")):
-            # anything else is the whole machine's (moby oci.go: "sysctl is not in a separate kernel namespace")
-            raise Refused(f"sysctl {name}", "it is not of a namespace: it would change the whole machine")
-        if host_net and name.startswith("net."):  # as Docker
-            raise Refused(f"sysctl {name}", "this service is on the host's network: it would change the whole machine")
+        if why := of_the_machine(name, host_net=host_net):
+            raise Refused(f"sysctl {name}", why)
         with step(f"sysctl {name}"), open(path, "w") as file:
             file.write(value)
     return ()

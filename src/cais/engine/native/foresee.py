@@ -10,6 +10,7 @@ from cais.engine.native.images import Policy, from_card, not_built, request_of, 
 from cais.engine.native.preflight import early, preflight
 from cais.engine.native.specs import Options, desired
 from cais.engine.native.up import places_of, refuse_far
+from cais.load.job import sort
 from cais.model.api import Service, Stack
 from cais.model.image import Image, ImageConfig
 from cais.plan.api import Action
@@ -55,9 +56,9 @@ def foresee(
     policy: Policy,
     strict: bool,
 ) -> Foreseen:
-    faults = early(stack, services, states)
+    faults = early(stack, services, states, scales)
     if faults:
-        raise Faults(faults)
+        raise Faults(sort(faults))
     looked = _Looker()
     images: dict[str, Image] = {}
     late: list[Service] = []
@@ -86,7 +87,7 @@ def foresee(
     unknown = {service.name for service in late}
     found: list[Diagnostic] = preflight(stack, services, wanted, states, without_image=unknown)
     if found:
-        raise Faults(found)
+        raise Faults(sort(found))
     builds = [Build(s.name, s.build.context) for s in late if s.build is not None]
     return Foreseen((*map(Fetch, looked.absent), *builds), wanted)
 

@@ -178,9 +178,14 @@ def external_networks(stack: Stack, services: Iterable[Service]) -> list[Diagnos
     ]
 
 
-def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceState]) -> list[Diagnostic]:
+def early(
+    stack: Stack,
+    services: Sequence[Service],
+    states: Sequence[InstanceState],
+    scales: Mapping[str, int] | None = None,
+) -> list[Diagnostic]:
     """What can be known before any image is there: nobody should wait for a download to hear of a taken port."""
-    from cais.engine.native.specs import ports_of
+    from cais.engine.native.specs import ports_of, refuse_scaling
 
     found = external_volumes(stack, services) + network_faults(stack, services)
     wanted = []
@@ -188,8 +193,12 @@ def early(stack: Stack, services: Sequence[Service], states: Sequence[InstanceSt
         found += _binds(stack, service)
         found += value_faults(stack, service)
         found += refused(stack, service)
-        if service.network_mode not in ("host", "none") and service.replicas:
-            wanted += [_Wanted(service.name, service.name, port) for port in ports_of(service, 1)]
+        try:
+            refuse_scaling(service, (scales or {}).get(service.name, service.replicas))
+            if service.network_mode not in ("host", "none") and service.replicas:
+                wanted += [_Wanted(service.name, service.name, port) for port in ports_of(service, 1)]
+        except CaisError as error:
+            found += error.diagnostics()
     return found + _ports(stack, wanted, states)
 
 

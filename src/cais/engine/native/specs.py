@@ -52,7 +52,7 @@ def desired(
     aliases = _link_aliases(stack)
     for service in chosen:
         count = options.scales.get(service.name, service.replicas)
-        _refuse_scaling(service, count)
+        refuse_scaling(service, count)
         if not count:
             empty.append(service.name)
         for number in range(1, count + 1):
@@ -412,7 +412,7 @@ def ports_of(service: Service, number: int) -> tuple[PortSpec, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _refuse_scaling(service: Service, count: int) -> None:
+def refuse_scaling(service: Service, count: int) -> None:
     if count <= 1:
         return
     if service.container_name:

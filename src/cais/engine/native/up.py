@@ -17,6 +17,7 @@ from cais.engine.native.mounts import Places
 from cais.engine.native.networks import network_warnings
 from cais.engine.native.preflight import early, external_networks, make_places, preflight, warnings
 from cais.engine.native.specs import Options, desired
+from cais.load.job import sort
 from cais.model.api import Service, Stack
 from cais.model.image import FIDELITY_ORDER, NEAR, Image
 from cais.paths import cache_home, project_home, state_folder
@@ -71,9 +72,9 @@ def want(
     strict: bool = False,
 ) -> Wanted:
     """Prepare images, decide specs, look for faults. Starts nothing."""
-    faults = early(stack, services, states)
+    faults = early(stack, services, states, scales)
     if faults:
-        raise Faults(faults)
+        raise Faults(sort(faults))
     later: list[Job] = []
     images = prepare(stack, services, say, policy, later)
     if strict:
@@ -101,7 +102,7 @@ def specify(
     result = desired(stack, images, places_of(stack.name), options, web=_web_ports(services))
     faults = preflight(stack, services, result, states)
     if faults:
-        raise Faults(faults)
+        raise Faults(sort(faults))
     make_places(stack.services.values(), result)
     said = {s.name: _sentences(images[s.name]) for s in services if _sentences(images[s.name])}
     warned = {s.name: found for s in services if (found := warnings(stack, s))}

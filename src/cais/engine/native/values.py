@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cais.diag.api import ERROR, CaisError, Diagnostic
-from cais.engine.native.mounts import tmpfs
+from cais.engine.native.mounts import Places, mounts_of
 from cais.engine.native.names import volume_folder
 from cais.engine.native.restarts import restart_faults
 from cais.engine.native.signals import signal_number
 from cais.load.job import nearest
 from cais.model.api import Service, Stack
-from cais.paths import state_folder
+from cais.model.image import Image, ImageConfig
+from cais.paths import project_home, state_folder
 
 MIN_MEMORY = 6 << 20  # moby `daemon/daemon_unix.go`, linuxMinMemory
 MAX_HOSTNAME = 64  # sethostname(2); Docker itself asks no more of it
+_NO_IMAGE = Image((), ImageConfig(), "")
 
 
 class _Fault(NamedTuple):
@@ -29,10 +31,10 @@ def value_faults(stack: Stack, service: Service) -> list[Diagnostic]:
     at = ("services", service.name)
     found = [
         Diagnostic(ERROR, "value", f"cannot start {service.name}: {why}", stack.span(*at, *path), hint)
-        for look in (_capabilities, _ulimits, _paths, _names, _limits, _tmpfs)
+        for look in (_capabilities, _ulimits, _paths, _names, _limits, _tmpfs, _sysctls)
         for path, why, hint in look(service)
     ]
-    return [*found, *restart_faults(stack, service), *_subpaths(stack, service)]
+    return [*found, *restart_faults(stack, service), *_mounts(stack, service), *_subpaths(stack, service)]
 
 
 def _capabilities(service: Service) -> Iterator[_Fault]:
@@ -101,10 +103,23 @@ def _tmpfs(service: Service) -> Iterator[_Fault]:
             yield _Fault(path, why, "write the path in the service with a leading /")
         elif os.path.normpath(target).strip("/") == "":
             yield _Fault(path, "nothing can be mounted over /", "mount it at a folder")
-        try:
-            tmpfs(text)
-        except CaisError as error:
-            yield _Fault(path, error.message, error.hint)
+
+
+def _sysctls(service: Service) -> Iterator[_Fault]:
+    from cais.sandbox.api import of_the_machine
+
+    for name, _ in service.sysctls:
+        if why := of_the_machine(name, host_net=service.network_mode == "host"):
+            yield _Fault(("sysctls", name), f"sysctl {name}: {why}", "take it out, or set it on the machine")
+
+
+def _mounts(stack: Stack, service: Service) -> list[Diagnostic]:
+    """What cannot be mounted, whatever the image has."""
+    try:
+        mounts_of(stack, service, _NO_IMAGE, Places(project_home(stack.name), state_folder("volumes")), service.name)
+    except CaisError as error:
+        return list(error.diagnostics())
+    return []
 
 
 def _subpaths(stack: Stack, service: Service) -> Iterator[Diagnostic]:
