@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -289,19 +290,79 @@ def test_a_port_that_another_project_publishes_names_that_project(project, tmp_p
     assert f"'{project.folder.name}'" in done.stderr and "cais-border" not in done.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
-def test_a_state_folder_without_room_ends_in_a_stack_or_a_message(project, small_disk):
-    """Not in supervisors that are started for ever because each ends at once."""
-    project.env["CAIS_STATE"] = str(small_disk / "state")
-    project.compose("services: {box: {image: 'debian:bookworm-slim', command: [sleep, '1000']}}\n")
-    with pytest.raises(OSError), open(small_disk / "fill", "wb", buffering=0) as file:
+def fill(folder: Path) -> Path:
+    """Until nothing more goes in."""
+    filling = folder / "fill"
+    with pytest.raises(OSError), open(filling, "wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
-    try:
-        done = project.run("up", "-d", check=False, timeout=60)
-        assert done.returncode == 0 or "No space left" in done.stderr, done.stderr
-    finally:
-        project.run("down", check=False)
+    return filling
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+def test_a_state_folder_without_room_is_named_before_anything_starts(project, small_disk):
+    """And not in supervisors that are started for ever because each ends at once."""
+    project.env["CAIS_STATE"] = str(small_disk / "state")
+    project.compose("services: {box: {image: 'debian:bookworm-slim', command: [sleep, '1000'], init: true}}\n")
+    filling = fill(small_disk)
+    fails(project, says=["the disk of", str(small_disk), "is full", "make room there", "CAIS_STATE"])
+    assert project.ps() == {}
+    filling.unlink()
+    project.up()
+    project.run("down", "--timeout", "0")
+    assert list(small_disk.rglob("*")) == [small_disk / "state", small_disk / "state/projects"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+def test_a_disk_that_fills_up_later_is_told_of_and_what_it_cost(project, small_disk):
+    project.env["CAIS_STATE"] = str(small_disk / "state")
+    talks = "while :; do head -c 9000 /dev/zero | tr '\\\\0' x; echo; sleep 0.05; done"
+    project.compose(
+        f"""
+    services:
+      talks: {{image: "debian:bookworm-slim", command: [sh, -c, "{talks}"], init: true}}
+      later: {{image: "debian:bookworm-slim", command: [sleep, "1000"], init: true}}
+    """
+    )
+    project.up("talks")
+    filling = fill(small_disk)
+    for command in (["ps"], ["logs", "--tail", "1"]):
+        said = eventually_says(project, command, "were lost")
+        assert "bytes of the log of" in said and f"{small_disk}/state" in said and "was full" in said
+    failing = project.run("up", "-d", check=False)
+    assert failing.returncode == 1 and f"the disk of {small_disk}" in failing.stderr
+    assert list(project.ps()) == [f"{project.folder.name}-talks-1"]
+    filling.unlink()
+    out = eventually_says(project, ["logs", "--no-log-prefix"], "bytes were lost here: the disk of")
+    assert "was full" in out
+    assert "lost" not in project.run("ps").stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+def test_a_service_that_ends_because_the_disk_is_full_is_told_with_that(project, small_disk):
+    project.env["CAIS_STATE"] = str(small_disk / "state")
+    eats = "dd if=/dev/zero of=/data/much bs=4096; exit 3"
+    project.compose(
+        f"""
+    services:
+      db: {{image: "debian:bookworm-slim", command: [sh, -c, "{eats}"], volumes: ["data:/data"]}}
+    volumes: {{data: }}
+    """
+    )
+    done = project.run("up", "-d", "--wait", check=False)
+    assert done.returncode == 1
+    for words in ("it exited (3)", "the disk of", str(small_disk), "is full", "make room there"):
+        assert words in done.stderr, done.stderr
+    project.run("down", "-v", "--timeout", "0")
+
+
+def eventually_says(project, command: list[str], words: str) -> str:
+    end = time.monotonic() + 30
+    while True:
+        done = project.run(*command)
+        if words in done.stdout + done.stderr:
+            return done.stdout + done.stderr
+        assert time.monotonic() < end, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("more", ["", ", init: true"], ids=["starter", "stack init"])

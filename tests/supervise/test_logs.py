@@ -142,7 +142,33 @@ def test_a_full_disk_costs_lines_not_the_service(tmp_path):
     log = writer(tmp_path)
     os.dup2(os.open("/dev/full", os.O_WRONLY), log._fd)
     log.feed(OUT, b"nobody will read this\n")
-    assert log.lost > 0
+    assert log.lost == len(b"nobody will read this\n")
+
+
+def test_what_a_full_disk_cost_is_told_where_it_is_missing(tmp_path):
+    log = writer(tmp_path)
+    log.feed(OUT, b"before\n")
+    disk = os.dup(log._fd)
+    os.dup2(os.open("/dev/full", os.O_WRONLY), log._fd)
+    log.feed(OUT, b"lost\n")
+    log.feed(ERR, b"lost too\n")
+    os.dup2(disk, log._fd)
+    log.feed(OUT, b"after\n")
+    log.close()
+    told = b"cais: 14 bytes were lost here: the disk of %s was full" % os.fsencode(tmp_path / "logs")
+    assert [line.data for line in read(tmp_path)] == [b"before", told, b"after"]
+    assert last_lines(tmp_path, "p-api-1") == ["before", "after"]
+
+
+def test_what_was_lost_at_the_end_is_told_when_the_log_is_closed(tmp_path):
+    log = writer(tmp_path)
+    disk = os.dup(log._fd)
+    os.dup2(os.open("/dev/full", os.O_WRONLY), log._fd)
+    log.feed(OUT, b"lost\n")
+    os.dup2(disk, log._fd)
+    log.close()
+    (line,) = read(tmp_path)
+    assert line.data.startswith(b"cais: 5 bytes were lost here: ")
 
 
 def test_last_lines_are_of_the_last_run(tmp_path):

@@ -45,6 +45,7 @@ class View(NamedTuple):
     gone: float = 0.0
     config_files: tuple[str, ...] = ()
     working_dir: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def home(self) -> Path:
@@ -70,7 +71,7 @@ def _view(now: Snapshot) -> View:
     states = {state.id: state for state in now.states}
     pairs = tuple(Instance(spec, states[spec.id]) for spec in now.specs if spec.id in states)
     gone = now.since if now.gone else 0.0
-    return View(now.project, pairs, now.pid, gone, now.config_files, now.working_dir)
+    return View(now.project, pairs, now.pid, gone, now.config_files, now.working_dir, now.notes)
 
 
 def which_project(options: GlobalOptions, services: Sequence[str] = ()) -> tuple[str, Stack | None]:
@@ -83,7 +84,7 @@ def which_project(options: GlobalOptions, services: Sequence[str] = ()) -> tuple
     if options.project_name and not options.files:
         return checked_name(options.project_name), None
     try:
-        stack = load_stack(options)
+        stack = load_stack(options, environment=False)
     except CaisError:
         name = os.environ.get("COMPOSE_PROJECT_NAME", "")
         if name and not options.project_name:
@@ -121,12 +122,20 @@ def one_instance(found: View | None, service: str, index: int) -> Instance:
 
 
 def say_gone(found: View | None) -> None:
-    """One line on stderr when the supervisor went without a word."""
-    if found is None or not found.gone:
+    """One line on stderr when the supervisor went without a word, and for what is lost while it lives."""
+    if found is None or not (found.gone or found.notes):
         return
     import sys
     import time
 
+    for note in found.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    if not found.gone:
+        return
+    from cais.supervise.disk import full
+
+    if why := full((found.home,)):
+        print(f"warning: {why}: what follows may be old", file=sys.stderr)
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(found.gone))
     print(
         f"supervisor gone, last seen {when}, and with it all that ran in '{found.project}'; 'cais up -d' resumes",

@@ -368,6 +368,8 @@ class _Up:
         width = max((len(service) for service, _ in found), default=0)
         for service, place in found:
             print(f"  {service:<{width}}  {place}", file=sys.stderr)
+        for note in now.notes:
+            print(f"warning: {note}", file=sys.stderr)
 
 
 def _warn(progress: Progress, found: Sequence[Diagnostic]) -> None:

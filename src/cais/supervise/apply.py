@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.json import encode
+
 from cais.supervise import actions as act
 from cais.supervise import machine
 from cais.supervise.api import Desired
 from cais.supervise.arrival import arrival, failures
 from cais.supervise.command import remove, stop
 from cais.supervise.diff import diff
+from cais.supervise.disk import HINT, refused
 from cais.supervise.instance import Instance
 from cais.supervise.messages import ApplyOptions, Done, Failure
 from cais.supervise.waiting import REMOVED, STOPPED
@@ -24,6 +27,11 @@ async def apply(supervisor: Supervisor, desired: Desired, options: ApplyOptions)
         states = {i.spec.id: i.state() for i in supervisor.instances.values()}
         specs = [i.spec for i in supervisor.instances.values()]
         plan = diff(specs, states, tuple(supervisor.networks.values()), desired, options)
+        if any(isinstance(action, act.Create | act.Recreate | act.Start | act.Restart) for action in plan.actions):
+            # What cannot be written down is not begun: no later command would know of it, and no log would be kept.
+            why = refused(supervisor.home, 2 * len(encode(desired)))
+            if why:
+                return Done(exit_code=1, error=f"cannot bring {supervisor.project} up: {why}", hint=HINT)
         supervisor.config_files = desired.config_files or supervisor.config_files
         supervisor.working_dir = desired.working_dir or supervisor.working_dir
         before = {i.spec.id for i in supervisor.instances.values() if i.busy}

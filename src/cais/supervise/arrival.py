@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cais.supervise.disk import HINT
 from cais.supervise.instance import Instance
 from cais.supervise.logs import last_lines
 from cais.supervise.messages import Done, Failure
@@ -87,6 +88,8 @@ def failures(supervisor: Supervisor, failed: Sequence[tuple[Instance, str]], *, 
                 continue
         if cause.life.health == "unhealthy" and cause.life.health_log:
             why += f"; the last check said: {cause.life.health_log[-1] or '(nothing)'}"
+        if cause.full:
+            why += f"; {cause.full}"
         log = tuple(last_lines(supervisor.home, spec.id, ORPHAN_LOG_LINES))
         out[spec.id] = Failure(
             id=spec.id,
@@ -95,6 +98,6 @@ def failures(supervisor: Supervisor, failed: Sequence[tuple[Instance, str]], *, 
             why=why,
             span=spec.span,
             log=log,
-            hint=f"'cais logs {spec.service}' shows all that it wrote" if log else "",
+            hint=HINT if cause.full else f"'cais logs {spec.service}' shows all that it wrote" if log else "",
         )
     return tuple(out.values())

@@ -20,6 +20,7 @@ from cais.paths import private_dir
 from cais.sandbox.api import PortSpec, Refused
 from cais.supervise import machine
 from cais.supervise.api import InstanceSpec, InstanceState
+from cais.supervise.disk import full
 from cais.supervise.logwriter import LogWriter
 from cais.supervise.machine import Life
 from cais.supervise.messages import plain
@@ -48,6 +49,8 @@ class Instance:
         self.no_deps = False
         self.culprit = ""  # id of the dependency that failed it
         self.keep: frozenset[str] = frozenset(spec.volumes)  # anonymous volumes that outlive its removal
+        self.full = ""  # that a disk was full when its run failed
+        self._lost = (0, "")  # bytes of its log that were lost, and why, when that was closed
         self.left = ""  # what of it could not be removed
         self.gone = asyncio.Event()
         self.stdio: tuple[int, int, int] | None = None  # a one-off's, from its client
@@ -109,6 +112,17 @@ class Instance:
             restarts=state.restarts,
             error=state.error,
         )
+
+    @property
+    def note(self) -> str:
+        """What of its log was lost and stands nowhere yet."""
+        lost, why = (self._log.lost, self._log.why) if self._log else self._lost
+        return f"{lost} bytes of the log of {self.spec.id} were lost: {why}" if lost else ""
+
+    def _look_at_disks(self) -> None:
+        """Why it failed may be that it could not write; a moment later there may be room again."""
+        own = (mount.source for mount in self.spec.root.mounts if mount.kind == "volume")
+        self.full = full((self.supervisor.home, self.spec.root.upper, *own))
 
     # -- the machine ----------------------------------------------------------------------------------------------
 
@@ -180,7 +194,7 @@ class Instance:
             try:
                 self._make_volumes()
                 stdio = self._stdio(ours)
-                self._failed = ""
+                self._failed = self.full = ""
                 self.supervisor.exits[spec.id] = told
                 sandbox = await self.supervisor.sandbox()
                 spawned = await sandbox.spawn(spec.id, spec.root, spec.process, spec.net, stdio)
@@ -197,6 +211,7 @@ class Instance:
                 self._close_pipes()
                 if self._log:
                     self._log.note("closed")
+            self._look_at_disks()
             self.feed(machine.SpawnFailed(run, self._why(error), time.time()))
             return
         # `_exited` waits for this: the next run does not begin while ports are published for this one.
@@ -246,6 +261,7 @@ class Instance:
         if self._log is None:
             self._log = LogWriter(log_path(self.supervisor.home, spec.id), spec.log, awaited=self.awaited)
             self.awaited = False
+            self._log.lost, self._log.why = self._lost
         self._log.note("begins")
         self._drained.clear()
         self._over = False
@@ -332,6 +348,8 @@ class Instance:
             return
         if self._log:
             self._log.note(f"exited {code}")
+        if code:
+            self._look_at_disks()
         self.feed(machine.Exited(run, code, at))
 
     def _close_pipe(self, fd: int) -> None:
@@ -351,6 +369,7 @@ class Instance:
         if self._log and not self._readers:
             self._log.note("closed")
             self._log.close()
+            self._lost = self._log.lost, self._log.why
             self._log = None
 
     async def _remove(self) -> None:

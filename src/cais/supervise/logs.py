@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cais.supervise.records import (
     BEGINS,
+    LOST,
     NOTE,
     PARTIAL,
     LogLine,
@@ -132,6 +133,9 @@ class _Log:
                 self.place += len(one.data) + (not partial)
                 if one.at >= self.since:
                     self.lines.append(LogLine(self.id, one.stream, one.at, one.data, partial))
+            elif one.data.startswith(LOST):
+                if one.at >= self.since:
+                    self.lines.append(LogLine(self.id, NOTE, one.at, b"cais: " + one.data[len(LOST) :]))
             elif one.data in (b"closed", b"started"):
                 self.closed = one.data == b"closed"
         return used

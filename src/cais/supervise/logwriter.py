@@ -8,7 +8,8 @@ from fcntl import LOCK_EX, LOCK_NB
 from pathlib import Path
 
 from cais.supervise.api import Log
-from cais.supervise.records import AFTER, CHUNK, ERR, NOTE, OUT, PARTIAL, lock, record, rotated, shown_in, walk
+from cais.supervise.disk import words
+from cais.supervise.records import AFTER, CHUNK, ERR, LOST, NOTE, OUT, PARTIAL, lock, record, rotated, shown_in, walk
 
 # Seconds that a full row of files waits for who follows it and has not read the oldest. Docker's attached terminals
 # hold a service up for as long as nobody reads them (moby `pkg/broadcaster`, `daemon/stream/bytespipe.go`).
@@ -23,7 +24,8 @@ class LogWriter:
         """`awaited`: somebody is about to follow it from here on, so nothing is thrown away until he has come."""
         self.path, self.log = path, log
         self._awaited = awaited
-        self.lost = 0  # bytes that the disk refused
+        self.lost = 0  # bytes of output that the disk refused, and that the log does not tell of yet
+        self.why = ""  # why it did
         self._rest = {OUT: bytearray(), ERR: bytearray()}
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size, self._shown = _mend(self._fd)
@@ -85,6 +87,7 @@ class LogWriter:
     def close(self) -> None:
         for stream in (OUT, ERR):
             self.end(stream)
+        self._append(b"")
         os.close(self._fd)
 
     def _write(self, records: list[bytes]) -> None:
@@ -94,16 +97,21 @@ class LogWriter:
             self._append(batch, shown)
 
     def _append(self, data: bytes, shown: int = 0) -> None:
+        if self.lost:
+            text = b"%d bytes were lost here: %s" % (self.lost, self.why.encode(errors="replace"))
+            data = record(NOTE, 0, time.time_ns(), LOST + text) + data
         try:
-            done = os.write(self._fd, data)
+            done = 0
             while done < len(data):
                 done += os.write(self._fd, data[done:])
-        except OSError:
-            self.lost += len(data)
+        except OSError as error:
+            self.lost += shown
+            self.why = words(error, self.path.parent, was=True)
             self._cut()
         else:
             self._size += len(data)
             self._shown += shown
+            self.lost = 0
 
     def _cut(self) -> None:
         """Take back half a record: what follows one could not be read."""

@@ -107,6 +107,7 @@ class Snapshot(Struct, frozen=True, kw_only=True, tag="snapshot"):
     networks: tuple[NetworkSpec, ...] = ()
     config_files: tuple[str, ...] = ()
     working_dir: str = ""
+    notes: tuple[str, ...] = ()  # what is wrong and goes on all the same: the disk is full
     gone: bool = False  # no supervisor, and the last one did not end in good order
 
 

@@ -5,7 +5,7 @@
     u32 length · u8 stream · u8 flags · u16 0 · u64 nanoseconds since the epoch · payload · u32 length
 
 little-endian. `stream` is 1 (stdout), 2 (stderr) or 0 (a note of the supervisor: `begins`,
-`started`, `exited 3`, `closed`).
+`started`, `exited 3`, `closed`, `lost` and what was).
 Flag 1 is *partial*: the line goes on in the next record of that stream; a payload has at most 16 KiB, as in Docker's
 json-file (moby `daemon/logger/copier.go`). Payloads are bytes as they came, so binary output survives; the length
 behind a record lets `--tail` walk backwards. A full file becomes `<id>.log.1`, that `<id>.log.2`, and so on; the new
@@ -25,6 +25,7 @@ NOTE, OUT, ERR = 0, 1, 2
 PARTIAL = 1
 BEGINS = b"begins"
 AFTER = b"after "
+LOST = b"lost "
 CHUNK = 16 * 1024
 HEAD = struct.Struct("<IBBHQ")
 TAIL = struct.Struct("<I")

@@ -23,6 +23,7 @@ from cais.supervise.begin import execute, run
 from cais.supervise.chores import Chores
 from cais.supervise.command import command, stop
 from cais.supervise.connection import Connection
+from cais.supervise.disk import words
 from cais.supervise.instance import Instance
 from cais.supervise.messages import (
     Apply,
@@ -46,6 +47,7 @@ from cais.trees import remove_tree
 
 SandboxFactory = Callable[[Path, Callable[[str, int], None], Callable[[], None]], Awaitable[Sandbox]]
 
+SAVE_AGAIN = 1.0  # seconds until it is tried again, when the disk is full
 SAVE_AFTER = 0.05  # seconds in which changes gather before the state file is written
 LINGER = 0.3  # seconds without work before it ends
 LOOK_AFTER_SOCKET = 3.0  # seconds
@@ -70,6 +72,7 @@ class Supervisor:
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._save_due: asyncio.TimerHandle | None = None
+        self._unsaved = ""  # why the state file is not as it should be
         self._idle_due: asyncio.TimerHandle | None = None
         self._reconsider_due = False
         self._ending = asyncio.Event()
@@ -276,8 +279,14 @@ class Supervisor:
                 (self.home / "state.json").unlink(missing_ok=True)
             else:
                 write_state(self.home, state)
-        except OSError as error:  # a full disk: the services go on, the next change tries again
-            self.complain(f"cannot write the state file: {error}")
+        except OSError as error:  # a full disk: the services go on, who asks is told, and it is tried again
+            if not self._unsaved:
+                self.complain(f"cannot write the state file: {error}")
+            self._unsaved = words(error, self.home)
+            if not final:
+                self._save_due = asyncio.get_running_loop().call_later(SAVE_AGAIN, self._save)
+        else:
+            self._unsaved = ""
 
     def forget(self, instance: Instance) -> None:
         if self.instances.get(instance.spec.id) is instance:
@@ -404,7 +413,12 @@ class Supervisor:
             networks=tuple(self.networks.values()),
             config_files=self.config_files,
             working_dir=self.working_dir,
+            notes=self._notes(),
         )
+
+    def _notes(self) -> tuple[str, ...]:
+        unsaved = f"the state of {self.project} cannot be saved: {self._unsaved}" if self._unsaved else ""
+        return tuple(note for note in (unsaved, *(i.note for i in self.instances.values())) if note)
 
 
 def peer_uid(sock: socket.socket) -> int:
