@@ -357,3 +357,16 @@ def test_an_interrupt_before_a_run_has_begun_ends_it(project: Project, flags: li
     project.exec("db", "touch", "/ready")
     states = [row["State"] for row in project.ps().values() if row["Service"] == "job"]
     assert states == ([] if "--rm" in flags else ["created"])
+
+
+def test_only_what_makes_instances_reads_env_files(project):
+    """As Docker Compose 5.6.1: `up` warns of what is in them, `ps` and `down` do not; nor do they need them."""
+    project.compose("services: {a: {image: 'debian:bookworm-slim', command: [sleep, '100'], env_file: [a.env]}}\n")
+    file = project.write("a.env", "A=1$nothing\n")
+    told = "a.env:1:4: warning: variable nothing is not set"
+    assert project.up("--remove-orphans").stderr.count(told) == 1
+    assert told not in project.run("ps").stderr
+    file.unlink()
+    assert "a.env" in project.run("up", "-d", check=False).stderr
+    assert "a-1" in project.run("ps").stdout
+    assert project.run("down", "-t", "0").returncode == 0

@@ -54,7 +54,7 @@ def run(options: GlobalOptions, argv: list[str]) -> int:
     for name, why in _REFUSED.items():
         if given.said(name):
             raise usage_error(COMMAND, f"--{name} is not supported", why)
-    stack = load_stack(options, services=given.args or None)
+    stack = load_stack(options, services=given.args or None, environment=False)
     services = _chosen(stack, given)
     if not services:
         import sys

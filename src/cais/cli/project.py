@@ -100,8 +100,14 @@ def read_globals(argv: list[str]) -> tuple[GlobalOptions, bool, list[str]]:
     return options, given.flag("version"), given.args
 
 
-def load_stack(options: GlobalOptions, services: Sequence[str] | None = None) -> Stack:
-    """The stack that the options name; its warnings are printed. Raises Faults with every fault found."""
+def load_stack(
+    options: GlobalOptions, services: Sequence[str] | None = None, *, environment: bool = True, quiet: bool = False
+) -> Stack:
+    """The stack that the options name; its warnings are printed, unless `quiet`. Raises Faults with every fault found.
+
+    `environment`: read the services' env files too. As in Docker Compose, only what makes instances needs them: `ps`
+    or `down` go by a file that has gone, and do not warn of what is in it.
+    """
     from cais.cli.errors import show
     from cais.load.api import load
 
@@ -112,14 +118,16 @@ def load_stack(options: GlobalOptions, services: Sequence[str] | None = None) ->
         profiles=options.profiles,
         env_files=options.env_files,
         services=services,
+        resolve_environment=environment,
     )
-    show(stack.warnings, ansi=options.ansi)
+    if not quiet:
+        show(stack.warnings, ansi=options.ansi)
     return stack
 
 
 def all_services(options: GlobalOptions) -> tuple[str, ...]:
     """Of the whole file: a service that a profile hides is no orphan."""
-    return tuple(load_stack(options._replace(profiles=("*",))).services)
+    return tuple(load_stack(options._replace(profiles=("*",)), environment=False, quiet=True).services)
 
 
 def make_progress(options: GlobalOptions, title: str, stream: TextIO | None = None) -> Progress:

@@ -21,11 +21,13 @@ def load(
     env_files: Sequence[str] = (),
     services: Sequence[str] | None = None,
     consistency: bool = True,
+    resolve_environment: bool = True,
 ) -> Stack:
     """Load one project as `docker compose` would; raises `Faults` with every fault found.
 
     `paths` empty: look the files up as Compose does. `env` None: this process's environment. `services`: activate
-    these even when a profile hides them, and leave out what they do not need.
+    these even when a profile hides them, and leave out what they do not need. Without `resolve_environment` no
+    `env_file` is read.
     """
     options = Options(
         paths=tuple(paths),
@@ -35,6 +37,7 @@ def load(
         env_files=tuple(env_files),
         services=tuple(services) if services is not None else None,
         consistency=consistency,
+        resolve_environment=resolve_environment,
     )
     return load_with(options, env)
 
