@@ -306,6 +306,8 @@ def test_a_state_folder_without_room_is_named_before_anything_starts(project, sm
     project.compose("services: {box: {image: 'debian:bookworm-slim', command: [sleep, '1000'], init: true}}\n")
     filling = fill(small_disk)
     fails(project, says=["the disk of", str(small_disk), "is full", "make room there", "CAIS_STATE"])
+    detached = project.run("run", "-d", "box", check=False)
+    assert detached.returncode == 1 and "cannot run box: the disk of" in detached.stderr
     assert project.ps() == {}
     filling.unlink()
     project.up()

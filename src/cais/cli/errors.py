@@ -1,5 +1,6 @@
 """How a command says what is wrong: diagnostics on stderr, and a report to paste when the fault is ours."""
 
+import errno
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -64,7 +65,9 @@ def failed(error: BaseException, argv: list[str], ansi: Ansi = "auto") -> int:
         return error.exit_code
     machine = _of_the_machine(error)
     if machine:
-        show((Diagnostic("error", "machine", machine),), ansi=ansi)
+        full = "make room there, or move the state with CAIS_STATE and the cache with CAIS_CACHE"
+        no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        show((Diagnostic("error", "machine", machine, None, full if no_room else ""),), ansi=ansi)
         return 1
     place = write_report(error, argv)
     what = f"{type(error).__name__}: {_scrub(str(error).partition(chr(10))[0])}"
@@ -76,8 +79,6 @@ def failed(error: BaseException, argv: list[str], ansi: Ansi = "auto") -> int:
 
 
 def _of_the_machine(error: BaseException) -> str:
-    import errno
-
     if isinstance(error, MemoryError):
         return "cannot go on: not enough memory"
     if not isinstance(error, OSError) or errno.errorcode.get(error.errno or 0) not in _MACHINE:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from msgspec.json import encode
+
 from cais.sandbox.api import Refused
 from cais.supervise import machine
 from cais.supervise.api import Desired
@@ -14,6 +16,7 @@ from cais.supervise.apply import add_networks
 from cais.supervise.arrival import arrival, failures
 from cais.supervise.connection import Connection
 from cais.supervise.diff import diff
+from cais.supervise.disk import HINT, refused
 from cais.supervise.instance import Instance
 from cais.supervise.messages import ApplyOptions, Began, Done, Exec, Run
 
@@ -53,6 +56,9 @@ async def run(supervisor: Supervisor, connection: Connection, request: Run, fds:
         if spec.id in supervisor.instances:
             _close(fds)
             return Done(exit_code=1, error=f"the name {spec.id} is taken", hint="choose another with --name")
+        if not request.attached and (why := refused(supervisor.home, 2 * len(encode(spec)))):
+            _close(fds)
+            return Done(exit_code=1, error=f"cannot run {spec.service}: {why}", hint=HINT)  # nobody would see its log
         states = {i.spec.id: i.state() for i in supervisor.instances.values()}
         specs = [i.spec for i in supervisor.instances.values()]
         nothing = Desired(project=supervisor.project, networks=request.desired.networks, instances=())
