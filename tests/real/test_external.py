@@ -50,7 +50,7 @@ def test_an_external_network_is_said_to_be_the_project_s_own(project):
         """
     )
     done = project.up()
-    lines = [line for line in done.stderr.splitlines() if "external" in line]
+    lines = [line for line in done.stderr.splitlines() if "warning:" in line and "external" in line]
     assert len(lines) == 1 and "everyone" in lines[0] and "compose.yaml:4" in lines[0], done.stderr
     assert "external" not in project.up().stderr
 
