@@ -370,3 +370,18 @@ def test_only_what_makes_instances_reads_env_files(project):
     assert "a.env" in project.run("up", "-d", check=False).stderr
     assert "a-1" in project.run("ps").stdout
     assert project.run("down", "-t", "0").returncode == 0
+
+
+def test_what_run_cannot_begin_is_told_at_once_and_before_anything_is_built(project: Project) -> None:
+    project.compose(
+        """
+        services:
+          job:
+            build: {dockerfile_inline: "FROM debian:bookworm-slim\\nRUN echo made"}
+            restart: allways
+            working_dir: relative
+        """
+    )
+    done = project.run("run", "--rm", "job", "true", check=False)
+    assert done.returncode == 1
+    assert "compose.yaml:4:" in done.stderr and "compose.yaml:5:" in done.stderr and "made" not in done.stderr

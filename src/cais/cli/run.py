@@ -186,8 +186,9 @@ class _Run:
         from msgspec.structs import replace
 
         from cais.cli.exec import environment
+        from cais.diag.api import Faults
         from cais.engine.native.images import Policy, prepare
-        from cais.engine.native.preflight import make_places, preflight, warnings
+        from cais.engine.native.preflight import early, make_places, preflight, warnings
         from cais.engine.native.specs import dependencies_of, instance, net_of, networks_of, ports_of
         from cais.engine.native.up import choose, places_of, specify
         from cais.supervise.api import Desired
@@ -200,6 +201,8 @@ class _Run:
         if not given.flag("no-deps"):
             names = [one.service for one in dependencies_of(service)]
             deps = [one for one in choose(stack, names) if one.name != service.name] if names else []
+        if faults := early(stack, [*deps, service], states, {service.name: 1}):
+            raise Faults(faults)
         images = prepare(
             stack, [*deps, service], progress.update, Policy(build="always" if given.flag("build") else "auto")
         )
@@ -230,8 +233,6 @@ class _Run:
         )
         faults = preflight(stack, [service], alone, states)
         if faults:
-            from cais.diag.api import Faults
-
             raise Faults([one for one in faults if one.code != "no-healthcheck"] or faults)
         from cais.cli.errors import in_words
 
