@@ -202,7 +202,7 @@ def test_a_silent_registry_is_one_message(project, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 3 MB (root mounts one; a user cannot, and takes /dev/full's answer from a quota-less tmpfs)."""
+    """A file system of 3 MB, which only root mounts."""
     folder = tmp_path / "small"
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)], check=True)
