@@ -211,7 +211,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
-def test_a_full_disk_is_named_and_leaves_nothing_half_made(project, small_disk):
+def test_a_full_disk_is_named_and_leaves_nothing_half_made(small_disk, project):
     project.env["CAIS_CACHE"] = str(small_disk / "cache")
     project.env.pop("CAIS_PROGRAMS", None)
     project.compose("services: {cache: {image: 'redis:7'}}\n")
@@ -300,7 +300,7 @@ def fill(folder: Path) -> Path:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
-def test_a_state_folder_without_room_is_named_before_anything_starts(project, small_disk):
+def test_a_state_folder_without_room_is_named_before_anything_starts(small_disk, project):
     """And not in supervisors that are started for ever because each ends at once."""
     project.env["CAIS_STATE"] = str(small_disk / "state")
     project.compose("services: {box: {image: 'debian:bookworm-slim', command: [sleep, '1000'], init: true}}\n")
@@ -316,7 +316,7 @@ def test_a_state_folder_without_room_is_named_before_anything_starts(project, sm
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
-def test_a_disk_that_fills_up_later_is_told_of_and_what_it_cost(project, small_disk):
+def test_a_disk_that_fills_up_later_is_told_of_and_what_it_cost(small_disk, project):
     project.env["CAIS_STATE"] = str(small_disk / "state")
     talks = "while :; do head -c 9000 /dev/zero | tr '\\\\0' x; echo; sleep 0.05; done"
     project.compose(
@@ -341,7 +341,7 @@ def test_a_disk_that_fills_up_later_is_told_of_and_what_it_cost(project, small_d
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
-def test_a_service_that_ends_because_the_disk_is_full_is_told_with_that(project, small_disk):
+def test_a_service_that_ends_because_the_disk_is_full_is_told_with_that(small_disk, project):
     project.env["CAIS_STATE"] = str(small_disk / "state")
     eats = "dd if=/dev/zero of=/data/much bs=4096; exit 3"
     project.compose(
