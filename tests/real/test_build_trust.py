@@ -1,5 +1,6 @@
 """What a RUN uses to reach a registry trusts whom this machine trusts; nothing of it stays."""
 
+import os
 import ssl
 import subprocess
 import threading
@@ -40,7 +41,10 @@ def company(tmp_path: Path, project) -> Iterator[str]:  # type: ignore[no-untype
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
-    project.env["SSL_CERT_FILE"] = str(pem)
+    bundle = tmp_path / "bundle.pem"  # beside those that vouch for the registries programs come from
+    usual = os.environ.get("SSL_CERT_FILE") or ssl.get_default_verify_paths().cafile or ""
+    bundle.write_bytes(pem.read_bytes() + (Path(usual).read_bytes() if usual else b""))
+    project.env["SSL_CERT_FILE"] = str(bundle)
     yield f"https://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
     thread.join()
