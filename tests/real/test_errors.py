@@ -200,6 +200,9 @@ def test_a_silent_registry_is_one_message(project, tmp_path):
     assert text.count("Connection refused") <= 3, text
 
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 3 MB, which only root mounts."""
@@ -210,7 +213,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+@needs_root
 def test_a_full_disk_is_named_and_leaves_nothing_half_made(small_disk, project):
     project.env["CAIS_CACHE"] = str(small_disk / "cache")
     project.env.pop("CAIS_PROGRAMS", None)
@@ -299,7 +302,7 @@ def fill(folder: Path) -> Path:
     return filling
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+@needs_root
 def test_a_state_folder_without_room_is_named_before_anything_starts(small_disk, project):
     """And not in supervisors that are started for ever because each ends at once."""
     project.env["CAIS_STATE"] = str(small_disk / "state")
@@ -315,7 +318,7 @@ def test_a_state_folder_without_room_is_named_before_anything_starts(small_disk,
     assert list(small_disk.rglob("*")) == [small_disk / "state", small_disk / "state/projects"]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+@needs_root
 def test_a_disk_that_fills_up_later_is_told_of_and_what_it_cost(small_disk, project):
     project.env["CAIS_STATE"] = str(small_disk / "state")
     talks = "while :; do head -c 9000 /dev/zero | tr '\\\\0' x; echo; sleep 0.05; done"
@@ -340,7 +343,7 @@ def test_a_disk_that_fills_up_later_is_told_of_and_what_it_cost(small_disk, proj
     assert "lost" not in project.run("ps").stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a file system of a chosen size needs root")
+@needs_root
 def test_a_service_that_ends_because_the_disk_is_full_is_told_with_that(small_disk, project):
     project.env["CAIS_STATE"] = str(small_disk / "state")
     eats = "dd if=/dev/zero of=/data/much bs=4096; exit 3"

@@ -28,10 +28,6 @@ def text(job: Job, value: Any, at: int) -> Any:
     return value if value.__class__ is str else go_text(value)
 
 
-def text_or_empty(job: Job, value: Any, at: int) -> Any:
-    return "" if value is None else value if value.__class__ is str else go_text(value)
-
-
 def flag(job: Job, value: Any, at: int) -> Any:
     return value or OMIT if value.__class__ is bool else _flag(job, value, at) or OMIT
 

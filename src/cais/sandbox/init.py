@@ -461,9 +461,8 @@ class Init:
             child.fds.update(zip(report.fds, fds, strict=True))
             child.notes += report.notes
             if report.alive:
-                child.pidfd = child.door = os.pidfd_open(
-                    pid
-                )  # it is our child: nobody else gets its pid before we wait
+                # It is our child: nobody else gets its pid before we have waited for it.
+                child.pidfd = child.door = os.pidfd_open(pid)
                 self.watch(child)
                 if child.failed:  # cancelled meanwhile
                     signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)

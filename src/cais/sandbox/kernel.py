@@ -43,10 +43,6 @@ MNT_DETACH = 2  # umount2(2)
 OPEN_TREE_CLONE = 1
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
 MOVE_MOUNT_T_SYMLINKS = 0x10
-MOUNT_ATTR_RDONLY = 0x1
-MOUNT_ATTR_NOSUID = 0x2
-MOUNT_ATTR_NODEV = 0x4
-MOUNT_ATTR_NOEXEC = 0x8
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
@@ -248,7 +244,8 @@ def make_mount(kind: str, attributes: int) -> int:
 
 
 def attach(tree: int, target: str, add: int = 0, *, recursive: bool = False) -> None:
-    """move_mount(2): what is in no tree, at `target`. `add` are MOUNT_ATTR flags, with `recursive` for the mounts below
+    """move_mount(2): what is in no tree, at `target`. `add` are MOUNT_ATTR flags (RDONLY, NOSUID, NODEV and
+    NOEXEC have the values of their MS_ flags), with `recursive` for the mounts below
     it too; mount_setattr(2) sets them, Linux 5.12, and before that only those of the mount itself can be."""
     late = False
     if add:
@@ -263,7 +260,7 @@ def attach(tree: int, target: str, add: int = 0, *, recursive: bool = False) -> 
     flags = ctypes.c_uint(MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_SYMLINKS)
     _syscall("move_mount", ctypes.c_int(tree), b"", ctypes.c_int(AT_FDCWD), os.fsencode(target), flags)
     if late:
-        mount(None, target, None, MS_REMOUNT | MS_BIND | add)  # these attributes have the values of their MS_ flags
+        mount(None, target, None, MS_REMOUNT | MS_BIND | add)
 
 
 def open_beneath(root: int, path: str, flags: int) -> int:

@@ -194,6 +194,8 @@ def _exec(calls: Calls, argv: Sequence[str], env: dict[str, str]) -> None:
 def _refused(failed: script.Failed, process: Process) -> Refused:
     at, number = failed.step, failed.errno
     if at.startswith("exec "):
-        return Refused(at, service.why_no_exec(number, at[5:]), missing=number in (errno.ENOENT, errno.ENOTDIR))
+        return Refused(
+            at, service.why_no_exec(number, at.removeprefix("exec ")), missing=number in (errno.ENOENT, errno.ENOTDIR)
+        )
     why = os.strerror(number) if number else "it was killed"
     return Refused(at, f"{process.cwd}: {why}" if at == "working directory" else why)
