@@ -57,3 +57,19 @@ def test_a_build_secret_nobody_can_give_is_told_before_the_build(project, secret
     assert done.returncode == 1
     assert "compose.yaml:10:" in done.stderr and why in done.stderr
     assert "building" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["up", "-d"], ["up", "--dry-run"], ["run", "--rm", "web"]], ids=" ".join)
+def test_values_images_and_dockerfiles_are_told_together(project, command):
+    project.write("Dockerfile", "FROM alpine\nRUNN x\n")
+    project.compose(
+        """
+        services:
+          web: {build: ., restart: allways, depends_on: [db]}
+          db: {image: "nobodys:1"}
+        """
+    )
+    done = project.run(*command, check=False)
+    assert done.returncode == 1
+    places = [line.partition(" error: ")[0] for line in done.stderr.splitlines() if " error: " in line]
+    assert sorted(places) == ["Dockerfile:2:1:", "compose.yaml:2:28:", "compose.yaml:3:15:"], done.stderr

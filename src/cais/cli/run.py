@@ -187,7 +187,7 @@ class _Run:
 
         from cais.cli.exec import environment
         from cais.diag.api import Faults
-        from cais.engine.native.images import Policy, prepare
+        from cais.engine.native.images import Policy, prepare, unavailable
         from cais.engine.native.preflight import early, make_places, preflight, warnings
         from cais.engine.native.specs import dependencies_of, instance, net_of, networks_of, ports_of
         from cais.engine.native.up import choose, places_of, specify
@@ -201,11 +201,10 @@ class _Run:
         if not given.flag("no-deps"):
             names = [one.service for one in dependencies_of(service)]
             deps = [one for one in choose(stack, names) if one.name != service.name] if names else []
+        policy = Policy(build="always" if given.flag("build") else "auto")
         if faults := early(stack, [*deps, service], states, {service.name: 1}):
-            raise Faults(faults)
-        images = prepare(
-            stack, [*deps, service], progress.update, Policy(build="always" if given.flag("build") else "auto")
-        )
+            raise Faults([*faults, *unavailable(stack, [*deps, service], policy)])
+        images = prepare(stack, [*deps, service], progress.update, policy)
         nothing = Desired(project=stack.name, networks=(), instances=())
         before = specify(stack, deps, images, states, {}).desired if deps else nothing
 

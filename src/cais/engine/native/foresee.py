@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cais.diag.api import CaisError, Faults
-from cais.engine.native.images import Policy, from_card, not_built, request_of, stands_for
+from cais.engine.native.images import Policy, from_card, not_built, request_of, stands_for, unavailable
 from cais.engine.native.preflight import early, preflight
 from cais.engine.native.specs import Options, desired
 from cais.engine.native.up import places_of, refuse_far
@@ -58,7 +58,7 @@ def foresee(
 ) -> Foreseen:
     faults = early(stack, services, states, scales)
     if faults:
-        raise Faults(sort(faults))
+        raise Faults(sort([*faults, *unavailable(stack, services, policy)]))
     looked = _Looker()
     images: dict[str, Image] = {}
     late: list[Service] = []

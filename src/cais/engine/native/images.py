@@ -69,6 +69,25 @@ def prepare(
     return images
 
 
+def unavailable(stack: Stack, services: Iterable[Service], policy: Policy = AS_NEEDED) -> list[Diagnostic]:
+    """What is wrong with images and Dockerfiles, without fetching or building any: told beside other faults."""
+    found: list[Diagnostic] = []
+    builds: dict[str, Service] = {}
+    for service in services:
+        if service.build is not None:
+            builds[service.name] = service
+            continue
+        try:
+            from_card(stack, service)
+        except CaisError as error:
+            found += error.diagnostics()
+    try:
+        found += _unreadable(_build_requests(stack, builds, policy))
+    except CaisError as error:
+        found += error.diagnostics()
+    return list(dict.fromkeys(found))
+
+
 def from_card(stack: Stack, service: Service) -> Request:
     from cais.catalog.find import find, parse
     from cais.catalog.make import Request

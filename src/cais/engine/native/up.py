@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from cais.diag.api import ERROR, CaisError, Diagnostic, Faults
-from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare
+from cais.engine.native.images import AS_NEEDED, Policy, is_plain, prepare, unavailable
 from cais.engine.native.mounts import Places
 from cais.engine.native.networks import network_warnings
 from cais.engine.native.preflight import early, external_networks, make_places, preflight, warnings
@@ -74,7 +74,7 @@ def want(
     """Prepare images, decide specs, look for faults. Starts nothing."""
     faults = early(stack, services, states, scales)
     if faults:
-        raise Faults(sort(faults))
+        raise Faults(sort([*faults, *unavailable(stack, services, policy)]))
     later: list[Job] = []
     images = prepare(stack, services, say, policy, later)
     if strict:
